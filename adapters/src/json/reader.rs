@@ -1,0 +1,497 @@
+//! The walk over one JSON text.
+
+use std::borrow::Cow;
+
+use super::text::unescape;
+
+/// Objects and arrays may nest this deep; deeper texts are refused, so that no reader after us needs a deep stack.
+const MAX_DEPTH: usize = 128;
+
+/// Up to this many members are compared pairwise; beyond it a sort finds the repeated name.
+const PAIRWISE: usize = 16;
+
+/// Why a text is not the JSON that we accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed {
+    /// Byte offset at which the text stops being acceptable.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at byte {}", self.what, self.at)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// What sort of value stands somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `{…}`
+    Object,
+    /// `[…]`
+    Array,
+    /// `"…"`
+    String,
+    /// digits
+    Number,
+    /// `true` or `false`
+    Boolean,
+    /// `null`
+    Null,
+}
+
+impl Kind {
+    /// The kind with its article, for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Object => "an object",
+            Kind::Array => "an array",
+            Kind::String => "a string",
+            Kind::Number => "a number",
+            Kind::Boolean => "a boolean",
+            Kind::Null => "null",
+        }
+    }
+}
+
+/// One JSON value, exactly as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a>(&'a str);
+
+impl<'a> Raw<'a> {
+    /// The JSON literal `null`.
+    pub const NULL: Raw<'static> = Raw("null");
+
+    /// The text of the value.
+    pub fn text(self) -> &'a str {
+        self.0
+    }
+
+    /// What it is.
+    pub fn kind(self) -> Kind {
+        match self.0.as_bytes().first() {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::String,
+            Some(b't' | b'f') => Kind::Boolean,
+            Some(b'n') => Kind::Null,
+            _ => Kind::Number,
+        }
+    }
+
+    /// The text of a string value, unescaped; `None` for any other kind.
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
+        Some(unescape(self.inner()?))
+    }
+
+    /// What stands between the quotes of a string value, escapes as written; `None` for any other kind.
+    pub fn inner(self) -> Option<&'a str> {
+        self.0.strip_prefix('"')?.strip_suffix('"')
+    }
+
+    /// A boolean value.
+    pub fn as_bool(self) -> Option<bool> {
+        match self.0 {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// A reader that walks this value, which is known to be well-formed.
+    pub fn reader(self) -> Reader<'a> {
+        Reader::over(self.0, false)
+    }
+
+    /// The members of an object value; none for any other kind.
+    pub fn members(self) -> Vec<(Key<'a>, Raw<'a>)> {
+        let mut members = Vec::new();
+        if self.kind() == Kind::Object {
+            // The value came out of a reader, so that this walk cannot fail.
+            let walked = self.reader().object(|key, reader| {
+                members.push((key, reader.raw()?));
+                Ok(())
+            });
+            debug_assert!(walked.is_ok(), "a raw value is well-formed");
+        }
+        members
+    }
+
+    /// The items of an array value; none for any other kind.
+    pub fn items(self) -> Vec<Raw<'a>> {
+        let mut items = Vec::new();
+        if self.kind() == Kind::Array {
+            let walked = self.reader().array(|reader| {
+                items.push(reader.raw()?);
+                Ok(())
+            });
+            debug_assert!(walked.is_ok(), "a raw value is well-formed");
+        }
+        items
+    }
+
+    /// Whether this is a number without fraction, exponent or sign.
+    pub fn is_count(self) -> bool {
+        self.0.bytes().all(|b| b.is_ascii_digit())
+    }
+}
+
+/// A member's name, as it was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'a> {
+    written: &'a str,
+    escaped: bool,
+}
+
+impl<'a> Key<'a> {
+    /// What stands between the quotes, escapes as written.
+    pub fn written(&self) -> &'a str {
+        self.written
+    }
+
+    /// The name itself.
+    pub fn name(&self) -> Cow<'a, str> {
+        if self.escaped { unescape(self.written) } else { Cow::Borrowed(self.written) }
+    }
+}
+
+/// A cursor over one JSON text. Every step checks what it passes.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    /// I-JSON: an escape that is half of a surrogate pair is refused.
+    strict: bool,
+    /// Names seen in the objects that are open, innermost last.
+    names: Vec<Key<'a>>,
+}
+
+type Walk<T> = Result<T, Malformed>;
+
+impl<'a> Reader<'a> {
+    /// A reader of what a caller sent: I-JSON, so lone surrogates are refused too.
+    pub fn strict(bytes: &'a [u8]) -> Walk<Self> {
+        Ok(Reader::over(utf8(bytes)?, true))
+    }
+
+    /// A reader of what a vendor sent. A lone surrogate escape (an emoji cut in half by the vendor) is passed on.
+    pub fn lenient(bytes: &'a [u8]) -> Walk<Self> {
+        Ok(Reader::over(utf8(bytes)?, false))
+    }
+
+    fn over(text: &'a str, strict: bool) -> Self {
+        Reader { text, at: 0, depth: 0, strict, names: Vec::new() }
+    }
+
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes()
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.bytes().get(self.at).copied()
+    }
+
+    fn fail<T>(&self, what: &'static str) -> Walk<T> {
+        Err(Malformed { at: self.at, what })
+    }
+
+    #[inline]
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
+            self.at += 1;
+        }
+    }
+
+    /// What stands next, after white space.
+    pub fn peek(&mut self) -> Walk<Kind> {
+        self.space();
+        match self.byte() {
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b'"') => Ok(Kind::String),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b't' | b'f') => Ok(Kind::Boolean),
+            Some(b'n') => Ok(Kind::Null),
+            Some(_) => self.fail("a JSON value was expected"),
+            None => self.fail("the text ends where a JSON value was expected"),
+        }
+    }
+
+    /// Walks the object that stands next: `each` gets a member's name and must walk over its value.
+    pub fn object(&mut self, mut each: impl FnMut(Key<'a>, &mut Reader<'a>) -> Walk<()>) -> Walk<()> {
+        self.open(b'{', "an object was expected")?;
+        let first_name = self.names.len();
+        self.space();
+        if self.byte() == Some(b'}') {
+            return self.close();
+        }
+        loop {
+            let key = self.key(first_name)?;
+            self.space();
+            each(key, self)?;
+            self.space();
+            match self.byte() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.end_names(first_name)?;
+                    return self.close();
+                }
+                _ => return self.fail("',' or '}' was expected"),
+            }
+        }
+    }
+
+    /// Walks the array that stands next: `each` must walk over one item.
+    pub fn array(&mut self, mut each: impl FnMut(&mut Reader<'a>) -> Walk<()>) -> Walk<()> {
+        self.open(b'[', "an array was expected")?;
+        self.space();
+        if self.byte() == Some(b']') {
+            return self.close();
+        }
+        loop {
+            self.space();
+            each(self)?;
+            self.space();
+            match self.byte() {
+                Some(b',') => self.at += 1,
+                Some(b']') => return self.close(),
+                _ => return self.fail("',' or ']' was expected"),
+            }
+        }
+    }
+
+    /// Walks over the value that stands next, whatever it is, and gives it as it was written.
+    pub fn raw(&mut self) -> Walk<Raw<'a>> {
+        self.space();
+        let start = self.at;
+        self.skip()?;
+        match self.text.get(start..self.at) {
+            Some(text) => Ok(Raw(text)),
+            None => self.fail("a JSON value was expected"),
+        }
+    }
+
+    /// Where the next value starts, for [`Reader::since`].
+    pub fn mark(&mut self) -> usize {
+        self.space();
+        self.at
+    }
+
+    /// The whole value that was walked over since the mark.
+    pub fn since(&self, mark: usize) -> Raw<'a> {
+        self.text.get(mark..self.at).map_or(Raw::NULL, Raw)
+    }
+
+    /// Nothing but white space may follow.
+    pub fn end(&mut self) -> Walk<()> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { self.fail("text follows the JSON value") }
+    }
+
+    fn skip(&mut self) -> Walk<()> {
+        match self.byte() {
+            Some(b'"') => self.string().map(|_| ()),
+            Some(b'{') => self.object(|_, reader| reader.skip()),
+            Some(b'[') => self.array(Reader::skip),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(_) => self.fail("a JSON value was expected"),
+            None => self.fail("the text ends where a JSON value was expected"),
+        }
+    }
+
+    fn open(&mut self, bracket: u8, what: &'static str) -> Walk<()> {
+        self.space();
+        if self.byte() != Some(bracket) {
+            return self.fail(what);
+        }
+        if self.depth == MAX_DEPTH {
+            return self.fail("objects and arrays nest deeper than 128 levels");
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Walk<()> {
+        self.depth -= 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    fn key(&mut self, first_name: usize) -> Walk<Key<'a>> {
+        self.space();
+        if self.byte() != Some(b'"') {
+            return self.fail("a member name in double quotes was expected");
+        }
+        let start = self.at;
+        let key = self.string()?;
+        self.space();
+        if self.byte() != Some(b':') {
+            return self.fail("':' was expected after a member name");
+        }
+        self.at += 1;
+        let seen = self.names.get(first_name..).unwrap_or_default();
+        if seen.len() <= PAIRWISE && seen.iter().any(|other| same_name(other, &key)) {
+            return Err(Malformed { at: start, what: "a member is given twice" });
+        }
+        self.names.push(key);
+        Ok(key)
+    }
+
+    /// Forgets the names of the object that ends here; a large one is checked only now.
+    fn end_names(&mut self, first_name: usize) -> Walk<()> {
+        let seen = self.names.get(first_name..).unwrap_or_default();
+        if seen.len() > PAIRWISE {
+            let mut names: Vec<Cow<'a, str>> = seen.iter().map(Key::name).collect();
+            names.sort_unstable();
+            let twice = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
+            if twice {
+                return self.fail("a member is given twice in the object that ends here");
+            }
+        }
+        self.names.truncate(first_name);
+        Ok(())
+    }
+
+    fn string(&mut self) -> Walk<Key<'a>> {
+        let bytes = self.bytes();
+        self.at += 1;
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            self.at += plain_run(bytes.get(self.at..).unwrap_or_default());
+            match self.byte() {
+                Some(b'"') => {
+                    let written = self.text.get(start..self.at).unwrap_or_default();
+                    self.at += 1;
+                    return Ok(Key { written, escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return self.fail("a control character must be escaped in a string"),
+                None => return self.fail("the text ends inside a string"),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Walk<()> {
+        self.at += 1;
+        match self.byte() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(b'u') => {
+                let unit = self.hex4()?;
+                match unit {
+                    0xDC00..=0xDFFF if self.strict => self.fail("half of a surrogate pair stands alone"),
+                    0xD800..=0xDBFF if self.strict => {
+                        if self.byte() != Some(b'\\') || self.bytes().get(self.at + 1) != Some(&b'u') {
+                            return self.fail("half of a surrogate pair stands alone");
+                        }
+                        self.at += 1;
+                        match self.hex4()? {
+                            0xDC00..=0xDFFF => Ok(()),
+                            _ => self.fail("half of a surrogate pair stands alone"),
+                        }
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Some(_) => self.fail("no such escape in JSON"),
+            None => self.fail("the text ends inside a string"),
+        }
+    }
+
+    /// Stands on the `u` of `\uXXXX`; leaves behind the fourth digit.
+    fn hex4(&mut self) -> Walk<u32> {
+        let digits =
+            self.text.get(self.at + 1..self.at + 5).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        match digits.and_then(|d| u32::from_str_radix(d, 16).ok()) {
+            Some(unit) => {
+                self.at += 5;
+                Ok(unit)
+            }
+            None => self.fail("four hexadecimal digits must follow \\u"),
+        }
+    }
+
+    fn literal(&mut self, word: &'static str) -> Walk<()> {
+        if self.bytes().get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
+            self.at += word.len();
+            return Ok(());
+        }
+        self.fail("a JSON value was expected")
+    }
+
+    fn number(&mut self) -> Walk<()> {
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.byte() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits("a digit was expected")?,
+            _ => return self.fail("a digit was expected"),
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits("a digit must follow the decimal point")?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.byte() {
+                self.at += 1;
+            }
+            self.digits("a digit was expected in the exponent")?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self, what: &'static str) -> Walk<()> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.byte() {
+            self.at += 1;
+        }
+        if self.at == start { self.fail(what) } else { Ok(()) }
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Walk<&str> {
+    std::str::from_utf8(bytes).map_err(|e| Malformed { at: e.valid_up_to(), what: "the text is not UTF-8" })
+}
+
+fn same_name(one: &Key<'_>, other: &Key<'_>) -> bool {
+    if one.escaped || other.escaped { one.name() == other.name() } else { one.written == other.written }
+}
+
+#[inline]
+fn is_plain(byte: u8) -> bool {
+    byte >= 0x20 && byte != b'"' && byte != b'\\'
+}
+
+/// How many bytes from the start stand for themselves in a string. Whole blocks at a time: the compiler turns the
+/// fold over a fixed array into vector instructions, which is where long message texts spend their time.
+#[inline]
+fn plain_run(bytes: &[u8]) -> usize {
+    let (blocks, _) = bytes.as_chunks::<16>();
+    let mut run = 0;
+    for block in blocks {
+        let plain = block.iter().fold(true, |all, &byte| all & is_plain(byte));
+        if !plain {
+            break;
+        }
+        run += 16;
+    }
+    let tail = bytes.get(run..).unwrap_or_default();
+    run + tail.iter().take_while(|&&byte| is_plain(byte)).count()
+}
