@@ -56,8 +56,21 @@ pub struct Spec {
     pub idempotency_key: bool,
     /// The published rate limit: so many requests in so many seconds.
     pub rate_limit: Option<(u32, u32)>,
+    /// A conversation and an update of it, in canonical words, after the vendor's own sample.
+    pub example: Example,
     /// Whether a 403 with this error is about money, not about rights.
     pub quota: fn(&explain::VendorError) -> bool,
+}
+
+/// A vendor's own sample, in canonical words.
+#[derive(Debug, Clone, Copy)]
+pub struct Example {
+    /// The conversation's id at the vendor.
+    pub id: &'static str,
+    /// Values of the vendor's settings, by key.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// The canonical body.
+    pub patch: &'static str,
 }
 
 /// How a credential travels.

@@ -14,6 +14,12 @@ use crate::json::{Kind, Raw, Reader};
 /// Longest text of a vendor that is passed on, in characters.
 const MAX_MESSAGE: usize = 1000;
 
+/// So many complaints of one list are passed on.
+const MAX_FIELDS: usize = 100;
+
+/// An `error` may stand in an `error` so many times.
+const MAX_LEVELS: usize = 3;
+
 /// A vendor's error body, as far as it can be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VendorError {
@@ -56,10 +62,11 @@ impl VendorError {
         });
         let mut error = VendorError::default();
         match parsed {
-            Ok(value) if value.kind() == Kind::Object => error.object(value),
+            Ok(value) if value.kind() == Kind::Object => error.object(value, MAX_LEVELS),
             Ok(value) if value.kind() == Kind::String => error.message = value.as_str().map(Into::into),
             _ => error.message = text(body),
         }
+        error.code = error.code.map(|code| clip(&code));
         error.message = error.message.map(|message| clip(&message));
         error
     }
@@ -70,12 +77,12 @@ impl VendorError {
         Failure { kind, vendor_code: self.code, vendor_message: self.message, fields }
     }
 
-    fn object(&mut self, body: Raw<'_>) {
+    fn object(&mut self, body: Raw<'_>, levels: usize) {
         let members = body.members();
         let get = |name: &str| members.iter().find(|(key, _)| key.name() == name).map(|(_, value)| *value);
         let string = |name: &str| get(name).and_then(Raw::as_str).map(String::from);
-        if let Some(inner) = get("error").filter(|error| error.kind() == Kind::Object) {
-            self.object(inner);
+        if let Some(inner) = get("error").filter(|error| error.kind() == Kind::Object && levels > 0) {
+            self.object(inner, levels - 1);
         }
         for list in ["details", "detail", "errors"].into_iter().filter_map(get) {
             self.list(list);
@@ -100,12 +107,12 @@ impl VendorError {
     fn list(&mut self, list: Raw<'_>) {
         match list.kind() {
             Kind::Array => {
-                for item in list.items() {
+                for item in list.items().into_iter().take(MAX_FIELDS) {
                     self.item(item);
                 }
             }
             Kind::Object => {
-                for (key, value) in list.members() {
+                for (key, value) in list.members().into_iter().take(MAX_FIELDS) {
                     let words: Vec<String> = match value.kind() {
                         Kind::Array => value.items().into_iter().map(words).collect(),
                         _ => vec![words(value)],

@@ -20,8 +20,8 @@ mod target;
 mod vendors;
 
 pub use adapter::{
-    Adapter, Ask, Call, Convert, Credential, Done, Failure, FailureKind, Null, Origin, Place, Refusal, Row,
-    Set, Setting, Spec, Target, Unusable, Upstream,
+    Adapter, Ask, Call, Convert, Credential, Done, Example, Failure, FailureKind, Null, Origin, Place,
+    Refusal, Row, Set, Setting, Spec, Target, Unusable, Upstream,
 };
 pub use explain::VendorError;
 pub use merge::stored_context;

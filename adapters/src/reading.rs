@@ -58,6 +58,23 @@ impl<'a> Rest<'a> {
     }
 }
 
+/// Members as one object.
+pub(crate) fn object(members: &[Pair<'_>]) -> String {
+    let mut text = String::new();
+    for Pair { name, value } in members {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        text.push('"');
+        text.push_str(name);
+        text.push_str("\":");
+        text.push_str(value);
+    }
+    if text.is_empty() {
+        text.push('{');
+    }
+    text.push('}');
+    text
+}
+
 /// A string, as it was written.
 pub(crate) fn string(value: Raw<'_>) -> Option<Raw<'_>> {
     (value.kind() == Kind::String).then_some(value)
@@ -82,9 +99,9 @@ pub(crate) fn flag(value: Raw<'_>) -> Option<bool> {
     }
 }
 
-/// Anything.
-pub(crate) fn any(value: Raw<'_>) -> Option<Raw<'_>> {
-    Some(value)
+/// A context: an object or a string, as it was written.
+pub(crate) fn context(value: Raw<'_>) -> Option<Raw<'_>> {
+    matches!(value.kind(), Kind::Object | Kind::String).then_some(value)
 }
 
 /// Walks the messages that stand next and reads each with `read`. What is no list of objects is kept as it is.

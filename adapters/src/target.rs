@@ -66,7 +66,8 @@ pub fn locate<'a>(
             }
         };
         check(&value, setting.key)?;
-        if configured != Some(&*value) {
+        // Left out where it is the configured one, unless the rest would then be taken for two.
+        if configured != Some(&*value) || behind.contains(':') {
             explicit.push(value.clone());
         }
         segments.push((setting.key, value));

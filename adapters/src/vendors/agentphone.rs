@@ -9,7 +9,9 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{Adapter, Convert, Credential, Done, Null, Place, Row, Setting, Spec, Unusable};
+use crate::adapter::{
+    Adapter, Convert, Credential, Done, Example, Null, Place, Row, Setting, Spec, Unusable,
+};
 use crate::canonical::{
     Agent, Attachment, Contact, Conversation, Field, Message, Messages, Role, Slot, Time,
 };
@@ -50,6 +52,11 @@ static SPEC: Spec = Spec {
     reads: true,
     idempotency_key: false,
     rate_limit: None,
+    example: Example {
+        id: "conv_def456",
+        settings: &[],
+        patch: r#"{"context":{"order_id":"A-1001","topic":"delivery"}}"#,
+    },
     quota: |_| false,
 };
 
@@ -77,7 +84,7 @@ impl Adapter for AgentPhone {
             match &*key.name() {
                 "id" => rest.id(done.target.vendor_id(), key, value),
                 "groupName" => rest.take(&mut title, key, value, reading::string),
-                "metadata" => rest.take(&mut context, key, value, reading::any),
+                "metadata" => rest.take(&mut context, key, value, reading::context),
                 "agentId" => rest.take(&mut agent, key, value, |value| {
                     reading::string(value).map(|id| Agent { id: Some(id), name: None, status: None })
                 }),

@@ -3,16 +3,19 @@
 //! Peculiar: two ids in the path. `archive` is written, `archived` is read; flags come as 0/1 or booleans. Everything
 //! stands in an envelope whose `status` may say `error` under a 200. Messages are newest first.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::Response;
 
 use crate::adapter::{
-    Adapter, Convert, Credential, Done, FailureKind, Null, Place, Row, Setting, Spec, Unusable,
+    Adapter, Convert, Credential, Done, Example, FailureKind, Null, Place, Row, Setting, Spec, Unusable,
 };
 use crate::canonical::{Contact, Conversation, Field, Message, Messages, Pair, Role, Slot, Time};
 use crate::explain::VendorError;
-use crate::json::{Kind, Malformed, Reader};
-use crate::reading::{self, Rest};
+use crate::json::{Kind, Malformed, Reader, unescape};
+use crate::reading::{self, Rest, object};
 
 static SPEC: Spec = Spec {
     vendor: "chatling",
@@ -40,6 +43,11 @@ static SPEC: Spec = Spec {
     reads: false,
     idempotency_key: false,
     rate_limit: Some((300, 60)),
+    example: Example {
+        id: "8977617953",
+        settings: &[("chatbot_id", "9761342719")],
+        patch: r#"{"contact":{"id":"qtr89df0-112d-d197-b541-3f8674663246"},"archived":false,"important":true}"#,
+    },
     quota: |_| false,
 };
 
@@ -82,12 +90,14 @@ impl Adapter for Chatling {
         }
         let mut conversation =
             conversation.ok_or_else(|| Unusable::Invalid("'data' holds no conversation".to_owned()))?;
-        // A name that the conversation has too would be lost: vendor_data can hold it once.
-        for pair in envelope.0 {
-            let taken = conversation.vendor_data.iter().any(|other| other.name == pair.name);
-            let name = if taken { "envelope" } else { pair.name };
-            conversation.vendor_data.push(Pair { name, value: pair.value });
+        // No name may stand twice: where both have one, the conversation's own go below `data`, where they were.
+        let name = |pair: &Pair<'a>| unescape(pair.name);
+        let own: HashSet<_> = conversation.vendor_data.iter().map(name).collect();
+        if envelope.0.iter().any(|pair| own.contains(&name(pair))) {
+            let value = Cow::Owned(object(&conversation.vendor_data));
+            conversation.vendor_data = vec![Pair { name: "data", value }];
         }
+        conversation.vendor_data.append(&mut envelope.0);
         Ok(conversation)
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{Adapter, Convert, Credential, Done, Null, Row, Spec, Unusable};
+use crate::adapter::{Adapter, Convert, Credential, Done, Example, Null, Row, Spec, Unusable};
 use crate::canonical::{Attachment, Conversation, Field, Message, Messages, Role, Slot, Status, Time};
 use crate::explain::VendorError;
 use crate::json::{Kind, Malformed, Raw, Reader};
@@ -40,6 +40,11 @@ static SPEC: Spec = Spec {
     reads: true,
     idempotency_key: true,
     rate_limit: Some((60, 60)),
+    example: Example {
+        id: "a4f0c0a2-4b1d-4e57-8a2a-0c18f9d4b1e2",
+        settings: &[],
+        patch: r#"{"title":"Updated Support Chat","instructions":"You are a helpful assistant.","context":{"priority":"high"}}"#,
+    },
     quota: out_of_credits,
 };
 
@@ -74,7 +79,7 @@ impl Adapter for Cuadra {
                 "id" => rest.id(done.target.vendor_id(), key, value),
                 "title" => rest.take(&mut title, key, value, reading::string),
                 "systemPrompt" => rest.take(&mut instructions, key, value, reading::string),
-                "metadata" => rest.take(&mut context, key, value, reading::any),
+                "metadata" => rest.take(&mut context, key, value, reading::context),
                 "createdAt" => rest.take(&mut created_at, key, value, Time::read),
                 "updatedAt" => rest.take(&mut updated_at, key, value, Time::read),
                 "status" => state = Some((key, value)),

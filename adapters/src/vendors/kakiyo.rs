@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{Adapter, Convert, Credential, Done, Null, Row, Spec, Unusable};
+use crate::adapter::{Adapter, Convert, Credential, Done, Example, Null, Row, Spec, Unusable};
 use crate::canonical::{Conversation, Field, Slot, Warning};
 use crate::json::Reader;
 use crate::reading::Rest;
@@ -31,6 +31,11 @@ static SPEC: Spec = Spec {
     reads: false,
     idempotency_key: false,
     rate_limit: Some((60, 60)),
+    example: Example {
+        id: "chat_12345abcde",
+        settings: &[],
+        patch: r#"{"context":"John replied positively to the AI outbound post; reference that follow-up."}"#,
+    },
     quota: |error| error.code.as_deref() == Some("subscription_inactive"),
 };
 

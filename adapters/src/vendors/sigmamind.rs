@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{Adapter, Convert, Credential, Done, Null, Row, Spec, Unusable};
+use crate::adapter::{Adapter, Convert, Credential, Done, Example, Null, Row, Spec, Unusable};
 use crate::canonical::{Agent, Conversation, Field, Message, Messages, Pair, Role, Slot, Status, Time};
 use crate::json::{Key, Kind, Malformed, Raw, Reader};
-use crate::reading::{self, Rest};
+use crate::reading::{self, Rest, object};
 
 static SPEC: Spec = Spec {
     vendor: "sigmamind",
@@ -39,6 +39,11 @@ static SPEC: Spec = Spec {
     reads: true,
     idempotency_key: false,
     rate_limit: None,
+    example: Example {
+        id: "chat-d17T6uReChpyfFeP",
+        settings: &[],
+        patch: r#"{"agent":{"id":"D5D0p7TUs66TTAEAx"},"context":{"customer_name":"Michael"}}"#,
+    },
     quota: |_| false,
 };
 
@@ -69,7 +74,7 @@ impl Adapter for SigmaMind {
                         rest.keep(key, value);
                     }
                 }
-                "dynamicVariables" => rest.take(&mut context, key, value, reading::any),
+                "dynamicVariables" => rest.take(&mut context, key, value, reading::context),
                 "agent" if value.kind() == Kind::Object => {
                     agent = Slot::Value(read_agent(key, value, &mut rest));
                 }
@@ -112,25 +117,18 @@ fn read_status(word: &str) -> Status {
 /// The agent; members that the canonical one lacks stay in an object of the vendor's name.
 fn read_agent<'a>(key: Key<'a>, value: Raw<'a>, rest: &mut Rest<'a>) -> Agent<'a> {
     let mut agent = Agent::default();
-    let mut more = String::new();
+    let mut more = Rest::default();
     for (name, value) in value.members() {
         let is_plain = matches!(value.kind(), Kind::String | Kind::Null);
         match &*name.name() {
             "agentId" if is_plain => agent.id = Some(value),
             "name" if is_plain => agent.name = Some(value),
             "status" if is_plain => agent.status = Some(value),
-            _ => {
-                more.push(if more.is_empty() { '{' } else { ',' });
-                more.push('"');
-                more.push_str(name.written());
-                more.push_str("\":");
-                more.push_str(value.text());
-            }
+            _ => more.keep(name, value),
         }
     }
-    if !more.is_empty() {
-        more.push('}');
-        rest.0.push(Pair { name: key.written(), value: Cow::Owned(more) });
+    if !more.0.is_empty() {
+        rest.0.push(Pair { name: key.written(), value: Cow::Owned(object(&more.0)) });
     }
     agent
 }

@@ -1,0 +1,92 @@
+//! HTTP itself: framing that two servers could read differently is refused, what is legal is served.
+
+// Always true here; it tells the lints that this is test code.
+#![cfg(test)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Rig, VENDORS, read_to_end, reply, request, send};
+use serde_json::json;
+
+#[test]
+fn framing() {
+    let rig = Rig::new();
+    for vendor in VENDORS {
+        let (path, (name, value)) = (rig.path(vendor), rig.auth(vendor));
+        let whole = |fields: &str, body: &str| {
+            format!(
+                "PATCH {path} HTTP/1.1\r\n{name}: {value}\r\nContent-Type: application/json\r\n{fields}\r\n\r\n{body}"
+            )
+        };
+        let marked = "GET /marked HTTP/1.1\r\nHost: x\r\n\r\n";
+        for (fields, body, status) in [
+            ("Content-Length: 2", "{}", 400),
+            ("Host: x\r\nHost: x\r\nContent-Length: 2", "{}", 400),
+            ("Host: x\r\nContent-Length: 2\r\nContent-Length: 2", "{}", 400),
+            ("Host: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked", "{}", 400),
+            ("Host: x\r\nTransfer-Encoding: gzip, chunked", "0\r\n\r\n", 501),
+            ("Host: x\r\nTransfer-Encoding: chunked", "zz\r\n{}\r\n0\r\n\r\n", 400),
+            ("Host: x\r\nContent-Length: 1048577", "", 413),
+            ("Host: x\r\nExpect: tea\r\nContent-Length: 0", "", 417),
+        ] {
+            let mut stream = rig.connect(vendor);
+            send(&mut stream, format!("{}{marked}", whole(fields, body)).as_bytes());
+            let (bytes, _) = read_to_end(&mut stream, Duration::from_secs(3));
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{vendor} {fields:?}: {text}");
+            assert_eq!(
+                text.matches("HTTP/1.1 ").count(),
+                1,
+                "nothing behind a framing error is served: {text}"
+            );
+        }
+        let mut stream = rig.connect(vendor);
+        send(&mut stream, b"GET / HTTP/1.1\nHost: x\n\n");
+        assert_eq!(reply(&mut stream).unwrap().status, 400);
+        let mut stream = rig.connect(vendor);
+        let huge = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(70 << 10));
+        send(&mut stream, huge.as_bytes());
+        assert_eq!(reply(&mut stream).unwrap().status, 431);
+    }
+}
+
+#[test]
+fn chunked_bodies_expectations_and_pipelines_are_served() {
+    let rig = Rig::new();
+    let (name, value) = rig.auth("kakiyo");
+    let path = rig.path("kakiyo");
+    let head =
+        format!("PATCH {path} HTTP/1.1\r\nHost: x\r\n{name}: {value}\r\nContent-Type: application/json\r\n");
+    let mut stream = rig.connect("kakiyo");
+    send(&mut stream, format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"cus\r\n").as_bytes());
+    std::thread::sleep(Duration::from_millis(20));
+    send(&mut stream, b"b\r\ntomData\":\"a\r\n2\r\n\"}\r\n0\r\n\r\n");
+    assert_eq!(reply(&mut stream).unwrap().json()["customDataLength"], 1);
+    assert_eq!(rig.last("kakiyo")["body"], r#"{"customData":"a"}"#);
+    send(&mut stream, format!("{head}Expect: 100-continue\r\nContent-Length: 18\r\n\r\n").as_bytes());
+    assert_eq!(reply(&mut stream).unwrap().status, 100);
+    send(&mut stream, br#"{"customData":"b"}"#);
+    assert_eq!(reply(&mut stream).unwrap().status, 200);
+    let one = request(
+        "PATCH",
+        &path,
+        &[(&name, &value), ("Content-Type", "application/json")],
+        r#"{"customData":"cc"}"#,
+    );
+    send(&mut stream, &[one.clone(), one.clone(), one].concat());
+    for _ in 0..3 {
+        assert_eq!(reply(&mut stream).unwrap().json()["customDataLength"], 2);
+    }
+    let entries = rig.entries("kakiyo");
+    assert!(entries.iter().all(|entry| entry["connection"] == entries[0]["connection"]));
+    // A body that never ends is booked as far as it came.
+    send(&mut stream, format!("{head}Content-Length: 18\r\n\r\n{{\"cust").as_bytes());
+    drop(stream);
+    let cut = rig.finished("kakiyo");
+    assert_eq!(
+        (&cut["read"], &cut["body_length"], &cut["effect"], &cut["end"]),
+        (&json!("part"), &json!(6), &json!(false), &json!("peer_gone"))
+    );
+}

@@ -1,0 +1,130 @@
+//! The admin listener: health, and the active configuration. Never on the API listener.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use subtle::ConstantTimeEq;
+use tower::Service;
+
+use crate::body::{self, Body};
+use crate::live::Live;
+use crate::problem::{Code, Problem};
+use crate::settings;
+
+/// Whether new requests are welcome.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says so.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether they are.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The admin resources as a service.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    live: Arc<ArcSwap<Live>>,
+    readiness: Readiness,
+    address: SocketAddr,
+}
+
+impl Admin {
+    /// On this address.
+    pub fn new(live: Arc<ArcSwap<Live>>, readiness: Readiness, address: SocketAddr) -> Self {
+        Admin { live, readiness, address }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        let known = matches!(path, "/livez" | "/readyz" | "/config");
+        if !known {
+            return problem(Problem::new(
+                Code::NotFound,
+                "The resources here are /livez, /readyz and /config.",
+            ));
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let refusal = Problem::new(Code::MethodNotAllowed, "Use GET.").header(header::ALLOW, "GET, HEAD");
+            return problem(refusal);
+        }
+        match path {
+            // Alive is whoever answers; nothing outside of the process counts.
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            // Ready is who has a configuration and is not draining. Never a vendor's health: as a sidecar's readiness
+            // it would take the whole pod out of service.
+            "/readyz" if self.readiness.get() => text(StatusCode::OK, "ok\n"),
+            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            _ => self.guarded(request),
+        }
+    }
+
+    /// Off loopback, what tells more than health needs the token; without one it is not served.
+    fn guarded(&self, request: &Request<Incoming>) -> Response<Body> {
+        let live = self.live.load();
+        if !self.address.ip().to_canonical().is_loopback() || live.settings.admin.token.is_some() {
+            let Some(token) = &live.settings.admin.token else {
+                let detail = "Off loopback this is served only with a token; set [admin] token.";
+                return problem(Problem::new(Code::NotFound, detail));
+            };
+            let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+            let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+            if !bool::from(given.as_bytes().ct_eq(token.expose().as_bytes())) {
+                let refusal = Problem::new(
+                    Code::CallerUnauthenticated,
+                    "Send the admin token: Authorization: Bearer <token>.",
+                )
+                .header(header::WWW_AUTHENTICATE, "Bearer realm=\"parlance-admin\"");
+                return problem(refusal);
+            }
+        }
+        let shown = settings::redacted(&live.settings);
+        match serde_json::to_vec_pretty(&shown) {
+            Ok(text) => typed(StatusCode::OK, "application/json", text),
+            Err(error) => problem(Problem::new(Code::Internal, error.to_string())),
+        }
+    }
+}
+
+fn problem(problem: Problem) -> Response<Body> {
+    problem.into_response(&uuid::Uuid::now_v7().to_string())
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    typed(status, "text/plain; charset=utf-8", text)
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = Response::new(body::full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Service<Request<Incoming>> for Admin {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        ready(Ok(self.answer(&request)))
+    }
+}

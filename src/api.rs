@@ -1,0 +1,230 @@
+//! The API listener's resources: HTTP in, one use case, HTTP out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tower::Service;
+
+use crate::body::{self, Body, ReadError};
+use crate::callers::{self, Caller};
+use crate::facts::Facts;
+use crate::gateway::{self, Wish};
+use crate::live::Live;
+use crate::openapi;
+use crate::problem::{Code, Problem};
+use crate::routes;
+use crate::wishes::{self, Preferences};
+
+const ACCEPT_PATCH: &str = "application/json, application/merge-patch+json";
+const ACCEPT_PATCH_HEADER: HeaderName = HeaderName::from_static("accept-patch");
+
+/// The API as a service. A clone is the same API.
+#[derive(Debug, Clone)]
+pub struct Api {
+    live: Arc<ArcSwap<Live>>,
+}
+
+impl Api {
+    /// The API over whatever configuration is live.
+    pub fn new(live: Arc<ArcSwap<Live>>) -> Self {
+        Api { live }
+    }
+}
+
+impl Service<Request<Incoming>> for Api {
+    type Response = Response<Body>;
+    type Error = Refused;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Refused>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let live = self.live.load_full();
+        Box::pin(async move {
+            let mut facts = Facts::default();
+            match answer(&live, request, &mut facts).await {
+                Ok(mut response) => {
+                    response.extensions_mut().insert(facts);
+                    Ok(response)
+                }
+                Err(problem) => Err(Refused { problem, facts }),
+            }
+        })
+    }
+}
+
+/// A problem, with what was known when it arose.
+#[derive(Debug)]
+pub struct Refused {
+    /// What to tell the caller.
+    pub problem: Problem,
+    /// What to log.
+    pub facts: Facts,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.problem.code.as_str())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Finds the resource and what may be done with it.
+async fn answer(
+    live: &Live,
+    request: Request<Incoming>,
+    facts: &mut Facts,
+) -> Result<Response<Body>, Problem> {
+    let (head, incoming) = request.into_parts();
+    wishes::host(&head)?;
+    match head.uri.path().strip_prefix('/') {
+        Some("openapi.json") => match head.method {
+            Method::GET => Ok(json(StatusCode::OK, openapi::document())),
+            _ => Err(not_allowed("GET")),
+        },
+        Some(path) => match path.strip_prefix("conversations/") {
+            Some(segment) if !segment.is_empty() && !segment.contains('/') => match head.method {
+                Method::PATCH => patch(live, &head, segment, incoming, facts).await,
+                Method::OPTIONS => Ok(options()),
+                _ => Err(not_allowed("PATCH, OPTIONS")),
+            },
+            _ => Err(not_found()),
+        },
+        None => Err(not_found()),
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "The resources here are /conversations/{id} and /openapi.json.")
+}
+
+fn not_allowed(allow: &'static str) -> Problem {
+    Problem::new(Code::MethodNotAllowed, format!("Use one of: {allow}.")).header(header::ALLOW, allow)
+}
+
+fn options() -> Response<Body> {
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("PATCH, OPTIONS"));
+    response.headers_mut().insert(ACCEPT_PATCH_HEADER, HeaderValue::from_static(ACCEPT_PATCH));
+    response
+}
+
+fn json(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = Response::new(body::full(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(6);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `PATCH /conversations/{id}`.
+async fn patch(
+    live: &Live,
+    head: &Parts,
+    segment: &str,
+    incoming: Incoming,
+    facts: &mut Facts,
+) -> Result<Response<Body>, Problem> {
+    let caller = callers::authenticate(&live.settings.callers, head)?;
+    facts.caller = caller.map(|caller| Arc::from(caller.name.as_str()));
+    let dry_run = wishes::dry_run(head.uri.query())?;
+    let merge = wishes::is_merge_patch(&head.headers)
+        .map_err(|problem| problem.header(ACCEPT_PATCH_HEADER, ACCEPT_PATCH))?;
+    let preferences = wishes::preferences(&head.headers);
+    let key = wishes::idempotency_key(&head.headers)?;
+
+    let (upstream, vendor_id) = live.routes.choose(segment, &head.headers)?;
+    facts.vendor = Some(upstream.settings.vendor.spec().vendor);
+    facts.upstream = Some(Arc::clone(&upstream.name));
+    callers::may_use(caller, &upstream)?;
+    let target = routes::target(&upstream, vendor_id)?;
+
+    let body = read_body(live, incoming).await?;
+    let wish = Wish {
+        merge,
+        dry_run,
+        lenient: preferences.lenient,
+        vendor_key: upstream
+            .settings
+            .vendor
+            .spec()
+            .idempotency_key
+            .then(|| vendor_key(caller, head.uri.path(), key.as_deref())),
+        traceparent: wishes::traceparent(&head.headers),
+    };
+    let outcome = gateway::update(&upstream, &target, &wish, &body, &mut facts.waited).await?;
+    Ok(respond(outcome.body, dry_run, preferences))
+}
+
+async fn read_body(live: &Live, incoming: Incoming) -> Result<bytes::Bytes, Problem> {
+    let server = &live.settings.server;
+    let mut so_far = BytesMut::new();
+    match tokio::time::timeout(server.body_timeout, body::read(incoming, server.max_body, &mut so_far)).await
+    {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(ReadError::TooLarge)) => Err(Problem::new(
+            Code::BodyTooLarge,
+            format!("The body is longer than {} bytes, which is the limit here.", server.max_body),
+        )
+        .header(header::CONNECTION, "close")),
+        Ok(Err(ReadError::Broken(_))) => Err(Problem::new(
+            Code::MalformedJson,
+            "The body ended before its announced length, or its framing is wrong.",
+        )
+        .header(header::CONNECTION, "close")),
+        Err(_) => Err(Problem::new(
+            Code::RequestTimeout,
+            format!("The body did not arrive within {} seconds.", server.body_timeout.as_secs_f32()),
+        )
+        .header(header::CONNECTION, "close")),
+    }
+}
+
+/// The key for a vendor that takes one: the same for the same caller, path and key, else one of its own.
+fn vendor_key(caller: Option<&Caller>, path: &str, key: Option<&str>) -> String {
+    use sha2::{Digest, Sha256};
+    let Some(key) = key else { return uuid::Uuid::new_v4().to_string() };
+    let mut hash = Sha256::new();
+    for part in [caller.map_or("", |caller| &caller.name), path, key] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut id = [0; 16];
+    id.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+    uuid::Builder::from_custom_bytes(id).into_uuid().to_string()
+}
+
+fn respond(body: Vec<u8>, dry_run: bool, preferences: Preferences) -> Response<Body> {
+    let minimal = preferences.minimal && !dry_run;
+    let mut response = if minimal {
+        let mut response = Response::new(body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    } else {
+        json(StatusCode::OK, body)
+    };
+    let applied = match (preferences.lenient, minimal) {
+        (true, true) => "handling=lenient, return=minimal",
+        (true, false) => "handling=lenient",
+        (false, true) => "return=minimal",
+        (false, false) => return response,
+    };
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("preference-applied"), HeaderValue::from_static(applied));
+    response
+}

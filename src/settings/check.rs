@@ -1,0 +1,255 @@
+//! From typed keys to settings that fit together. Nothing stops at the first fault: every check notes what it finds
+//! and goes on with something harmless.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::checked::{Admin, Idempotency, Log, Server, ServerTls, Settings, Store};
+use super::diagnose::{Faults, did_you_mean};
+use super::raw::{self, Raw};
+use super::raw_credential::StoreText;
+use super::typed::Extras;
+use super::units::{Size, Time};
+use super::{check_callers, check_upstream};
+
+const HOUR: u64 = 3600;
+
+/// What every check needs: where faults go, and the environment that secrets are read from.
+pub(crate) struct Checker<'a> {
+    pub(crate) faults: &'a mut Faults,
+    pub(crate) env: &'a BTreeMap<String, String>,
+}
+
+/// Checks everything; none where something is missing that nothing harmless can stand in for.
+pub(crate) fn check(
+    raw: Raw,
+    extras: &Extras,
+    files: &[PathBuf],
+    env: &BTreeMap<String, String>,
+    faults: &mut Faults,
+) -> Option<Settings> {
+    let mut checker = Checker { faults, env };
+    let server = checker.server(&raw.server);
+    let admin = checker.admin(&raw.admin);
+    let upstreams = check_upstream::upstreams(&mut checker, &raw.upstreams, &raw.defaults, extras);
+    // Names that are given, even those of faulty upstreams: a reference to one of them is no second fault.
+    let names: Vec<String> = {
+        let lost = checker.faults.left_out_below("upstreams").map(str::to_owned);
+        raw.upstreams.keys().cloned().chain(lost).collect()
+    };
+    if let Some(name) = &raw.default_upstream {
+        checker.known_upstream("default_upstream", name, &names);
+    }
+    let routes = check_callers::routes(&mut checker, raw.routes, &names);
+    let callers = check_callers::callers(&mut checker, raw.callers, &names);
+    if let (Some(server), Some(admin)) = (&server, &admin) {
+        checker.listeners(server, admin, !callers.is_empty());
+    }
+    let with_client_ca = raw.server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    for (index, caller) in callers.iter().enumerate() {
+        if !caller.certificate_names.is_empty()
+            && !with_client_ca
+            && !checker.faults.lost_part_of("server.tls")
+        {
+            let key = format!("callers[{index}].certificate_names");
+            checker.faults.add(&key, "needs server.tls.client_ca, without which no certificate is asked for");
+        }
+    }
+    let longest = upstreams.values().map(|upstream| upstream.timeout).max().unwrap_or_default();
+    let idempotency = checker.idempotency(&raw.idempotency, longest);
+    let log = checker.log(raw.log);
+    Some(Settings {
+        server: server?,
+        admin: admin?,
+        default_upstream: raw.default_upstream,
+        upstreams,
+        routes,
+        callers,
+        idempotency,
+        log,
+        files: files.to_vec(),
+    })
+}
+
+impl Checker<'_> {
+    fn server(&mut self, raw: &raw::Server) -> Option<Server> {
+        let hour = Time::secs(HOUR);
+        let day = Time::secs(24 * HOUR);
+        let listen = self.address("server.listen", &raw.listen);
+        let server = |listen, workers, tls, checker: &mut Self| Server {
+            listen,
+            max_body: checker.size("server.max_body", raw.max_body, Size::mib(64)),
+            header_timeout: checker.time("server.header_timeout", raw.header_timeout, hour),
+            body_timeout: checker.time("server.body_timeout", raw.body_timeout, hour),
+            idle_timeout: checker.time("server.idle_timeout", raw.idle_timeout, day),
+            max_connection_age: checker.time("server.max_connection_age", raw.max_connection_age, day),
+            max_connections: checker.count("server.max_connections", raw.max_connections, 1..=1_000_000),
+            max_in_flight: checker.count("server.max_in_flight", raw.max_in_flight, 1..=1_000_000),
+            drain_delay: checker.time_or_zero("server.drain_delay", raw.drain_delay, hour),
+            drain_timeout: checker.time("server.drain_timeout", raw.drain_timeout, hour),
+            workers,
+            tls,
+        };
+        let workers = raw.workers.map(|workers| self.count("server.workers", workers, 1..=1024));
+        let tls = raw.tls.as_ref().and_then(|tls| self.tls(tls));
+        // An address that cannot be read must not hide the faults of the other keys.
+        let checked = server(
+            listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            workers.and_then(NonZeroUsize::new),
+            tls,
+            self,
+        );
+        listen.map(|_| checked)
+    }
+
+    fn tls(&mut self, raw: &raw::ServerTls) -> Option<ServerTls> {
+        let mut file = |name: &str, path: &Option<String>, needed: bool, holds: &str| {
+            let key = format!("server.tls.{name}");
+            match path {
+                Some(path) => self.pem(&key, path, holds),
+                None => {
+                    if needed {
+                        self.faults.add(&key, "is missing: the file, in PEM");
+                    }
+                    None
+                }
+            }
+        };
+        let certificate = file("certificate", &raw.certificate, true, "CERTIFICATE-----");
+        let key = file("key", &raw.key, true, "PRIVATE KEY-----");
+        let client_ca = file("client_ca", &raw.client_ca, false, "CERTIFICATE-----");
+        Some(ServerTls { certificate: certificate?, key: key?, client_ca })
+    }
+
+    fn admin(&mut self, raw: &raw::Admin) -> Option<Admin> {
+        let listen = self.address("admin.listen", &raw.listen);
+        let token = raw.token.as_ref().and_then(|token| self.secret("admin.token", token));
+        let token = token.and_then(|token| token.initial().cloned());
+        Some(Admin { listen: listen?, token })
+    }
+
+    fn listeners(&mut self, server: &Server, admin: &Admin, has_callers: bool) {
+        let with_certificates = server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let lost = self.faults.lost_part_of("callers") || self.faults.lost_part_of("server.tls");
+        let named = server.tls.is_none() && self.faults.is_in_file("server.tls.client_ca");
+        if !server.listen.ip().is_loopback() && !has_callers && !with_certificates && !lost && !named {
+            self.faults.add(
+                "server.listen",
+                format!(
+                    "{} can be reached from other machines, so callers must be known: \
+                     add [[callers]] or server.tls.client_ca, or listen on 127.0.0.1",
+                    server.listen
+                ),
+            );
+        }
+        let (api, other) = (server.listen, admin.listen);
+        let overlap = api.ip() == other.ip() || api.ip().is_unspecified() || other.ip().is_unspecified();
+        if api.port() == other.port() && api.port() != 0 && overlap {
+            let message = format!("{other} is taken by server.listen ({api}): choose another port");
+            self.faults.add("admin.listen", message);
+        }
+    }
+
+    fn idempotency(&mut self, raw: &raw::Idempotency, longest: Duration) -> Idempotency {
+        let store = match &raw.store {
+            StoreText::Written(text) => self.store(text.clone()),
+            StoreText::Found(source) => {
+                let url = self.secret("idempotency.store", source);
+                url.and_then(|url| url.initial().cloned()).map_or(Store::Memory, |url| self.store(url))
+            }
+        };
+        let needed = longest + Duration::from_secs(5);
+        let lease = match raw.lease {
+            None => needed.max(Duration::from_secs(30)),
+            Some(lease) => {
+                let Time(lease) = Time(self.time("idempotency.lease", lease, Time::secs(2 * HOUR)));
+                if lease <= longest {
+                    let message = format!(
+                        "is {}, but must be longer than the longest timeout of an upstream ({}), \
+                         else a request that still runs could be done twice",
+                        Time(lease),
+                        Time(longest)
+                    );
+                    self.faults.add("idempotency.lease", message);
+                }
+                lease
+            }
+        };
+        Idempotency {
+            store,
+            ttl: self.time("idempotency.ttl", raw.ttl, Time::secs(30 * 24 * HOUR)),
+            max_entries: self.count("idempotency.max_entries", raw.max_entries, 1..=10_000_000),
+            lease,
+            store_timeout: self.time("idempotency.store_timeout", raw.store_timeout, Time::secs(60)),
+            on_store_failure: raw.on_store_failure,
+        }
+    }
+
+    fn log(&mut self, raw: raw::Log) -> Log {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        for directive in raw.level.split(',') {
+            let level = directive.rsplit('=').next().unwrap_or_default().trim();
+            if !LEVELS.contains(&level) {
+                let message = format!("'{level}' is no level; {}", did_you_mean(level, &LEVELS));
+                self.faults.add("log.level", message);
+            }
+        }
+        Log { access: raw.access, level: raw.level }
+    }
+
+    /// The name of an upstream that must exist.
+    pub(crate) fn known_upstream(&mut self, key: &str, name: &str, names: &[String]) {
+        if !names.iter().any(|known| known == name) {
+            let known: Vec<&str> = names.iter().map(String::as_str).collect();
+            self.faults.add(key, format!("'{name}' is no upstream; {}", did_you_mean(name, &known)));
+        }
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
+        let address = text.parse().ok();
+        if address.is_none() {
+            let message =
+                format!("'{text}' is no address and port such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080");
+            self.faults.add(key, message);
+        }
+        address
+    }
+
+    /// A duration above zero.
+    pub(crate) fn time(&mut self, key: &str, time: Time, most: Time) -> Duration {
+        if time.0.is_zero() {
+            self.faults.add(key, "must be longer than nothing");
+        }
+        self.time_or_zero(key, time, most)
+    }
+
+    fn time_or_zero(&mut self, key: &str, time: Time, most: Time) -> Duration {
+        if time.0 > most.0 {
+            self.faults.add(key, format!("is {time}, but at most {most} is allowed"));
+        }
+        time.0
+    }
+
+    /// A size of at least one byte.
+    pub(crate) fn size(&mut self, key: &str, size: Size, most: Size) -> usize {
+        if size.0 == 0 {
+            self.faults.add(key, "must be at least 1B");
+        } else if size.0 > most.0 {
+            self.faults.add(key, format!("is {size}, but at most {most} is allowed"));
+        }
+        size.0
+    }
+
+    /// A number within a range.
+    pub(crate) fn count(&mut self, key: &str, number: u64, range: RangeInclusive<u64>) -> usize {
+        if !range.contains(&number) {
+            let message = format!("is {number}, but must be from {} to {}", range.start(), range.end());
+            self.faults.add(key, message);
+        }
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+}

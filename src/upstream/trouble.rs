@@ -1,0 +1,81 @@
+//! What can happen between the gateway and a vendor's answer.
+
+use crate::problem::Applied;
+
+/// The sorts of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This upstream has as many requests in flight as it may.
+    Full,
+    /// No connection, or it broke before an answer.
+    Unreachable,
+    /// No connection, no answer or no end of it in time.
+    Timeout,
+    /// Not HTTP, or cut off.
+    Invalid,
+    /// Longer than the limit.
+    TooLarge,
+    /// The credential cannot be had: its issuer refused.
+    Unauthenticated,
+    /// The vendor is known to be out of service, or says so.
+    Unavailable,
+    /// The vendor's own rate limit.
+    RateLimited,
+    /// The vendor failed.
+    Failed,
+}
+
+/// One trouble, with what it means for the update.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// What sort.
+    pub kind: Kind,
+    /// Whether the change may have reached the vendor.
+    pub applied: Applied,
+    /// A sentence for the caller. Never holds a secret or an address of the inside.
+    pub detail: String,
+    /// RFC 9209 error type.
+    pub proxy_error: &'static str,
+    /// When it is worth coming back, in seconds.
+    pub retry_after: Option<u64>,
+    /// The vendor's status, if there was one.
+    pub status: Option<u16>,
+}
+
+impl Trouble {
+    /// A trouble of this kind.
+    pub fn new(kind: Kind, applied: Applied, proxy_error: &'static str, detail: impl Into<String>) -> Self {
+        Trouble { kind, applied, detail: detail.into(), proxy_error, retry_after: None, status: None }
+    }
+
+    /// This upstream's share is in use.
+    pub fn full(max_in_flight: usize) -> Self {
+        Trouble {
+            retry_after: Some(1),
+            ..Trouble::new(
+                Kind::Full,
+                Applied::No,
+                "connection_limit_reached",
+                format!("This upstream has {max_in_flight} requests in flight, as many as it may."),
+            )
+        }
+    }
+
+    /// The deadline passed before anything was sent.
+    pub fn not_sent_in_time() -> Self {
+        Trouble::new(
+            Kind::Timeout,
+            Applied::No,
+            "connection_timeout",
+            "No connection to the vendor in time; nothing was sent.",
+        )
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Trouble {}
