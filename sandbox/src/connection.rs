@@ -107,11 +107,15 @@ impl Listener {
         let head = Arc::new(head);
         let name = self.vendor.name();
         let sequence = self.ledger.open(name, connection, Arc::clone(&head));
+        let framing = match head::check(&head) {
+            Ok(framing) => framing,
+            Err(refused) => {
+                return self.refuse(stream, sequence, &head, &refused, Taken::Head, Vec::new()).await;
+            }
+        };
         let spec = self.faults.take(&[Phase::Head, Phase::Request], name, Some(&head));
-        if let Some(spec) = spec.as_ref() {
-            self.ledger.update(sequence, |entry| entry.fault = Some(spec.mode.name()));
-        }
         if let Some(spec) = spec.as_ref().filter(|spec| spec.mode.phase() == Phase::Head) {
+            self.ledger.update(sequence, |entry| entry.fault = Some(spec.mode.name()));
             let arrived = buffer.len();
             let early = faults::headed(stream, buffer, spec).await;
             let now = self.ledger.ms();
@@ -122,12 +126,6 @@ impl Listener {
             });
             return if early.end == End::Reset { Next::Reset } else { Next::Close };
         }
-        let framing = match head::check(&head) {
-            Ok(framing) => framing,
-            Err(refused) => {
-                return self.refuse(stream, sequence, &head, &refused, Taken::Head, Vec::new()).await;
-            }
-        };
         let body = match self.body(stream, buffer, sequence, &head, framing).await {
             Ok(body) => body,
             Err(next) => return next,
@@ -138,6 +136,7 @@ impl Listener {
             return self.answer(stream, sequence, &head, answer, Taken::All, body).await;
         };
         self.ledger.update(sequence, |entry| {
+            entry.fault = Some(spec.mode.name());
             entry.taken = Taken::All;
             entry.body.clone_from(&body);
         });
@@ -213,8 +212,8 @@ impl Listener {
             (entry.end, entry.end_ms) = (Some(End::Sent), Some(now));
             entry.note = answer.note.map(str::to_owned);
         });
-        if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
-            self.ledger.update(sequence, |entry| (entry.sent, entry.end) = (0, Some(End::PeerGone)));
+        if let Err(sent) = stream.send(&bytes).await {
+            self.ledger.update(sequence, |entry| (entry.sent, entry.end) = (sent, Some(End::PeerGone)));
             return Next::Close;
         }
         if answer.closes() { Next::Close } else { Next::Go(None) }

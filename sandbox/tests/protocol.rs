@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Rig, VENDORS, read_to_end, reply, request, send};
 use serde_json::json;
@@ -84,6 +84,10 @@ fn chunked_bodies_expectations_and_pipelines_are_served() {
     // A body that never ends is booked as far as it came.
     send(&mut stream, format!("{head}Content-Length: 18\r\n\r\n{{\"cust").as_bytes());
     drop(stream);
+    let until = Instant::now() + Duration::from_secs(5);
+    while rig.entries("kakiyo").len() == entries.len() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let cut = rig.finished("kakiyo");
     assert_eq!(
         (&cut["read"], &cut["body_length"], &cut["effect"], &cut["end"]),

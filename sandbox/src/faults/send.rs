@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
 
 use crate::http::Stream;
 use crate::http::stream::Waited;
@@ -18,17 +17,10 @@ pub(super) struct Sender<'a> {
 
 impl Sender<'_> {
     /// Sends all of it; an error means the peer is gone.
-    pub(super) async fn all(&mut self, mut bytes: &[u8]) -> Result<(), End> {
-        while !bytes.is_empty() {
-            match self.stream.write(bytes).await {
-                Ok(written) if written > 0 => {
-                    self.sent += written as u64;
-                    bytes = bytes.get(written..).unwrap_or_default();
-                }
-                _ => return Err(End::PeerGone),
-            }
-        }
-        self.stream.flush().await.map_err(|_| End::PeerGone)
+    pub(super) async fn all(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let done = self.stream.send(bytes).await;
+        self.sent += done.err().unwrap_or(bytes.len() as u64);
+        done.map_err(|_| End::PeerGone)
     }
 
     /// One byte at a time, each after a pause.

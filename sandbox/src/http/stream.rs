@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
@@ -37,6 +37,19 @@ impl Stream {
         };
         // A socket that refuses is already gone, which is what the reset is for.
         let _ = tcp.set_zero_linger();
+    }
+
+    /// Sends all of it; how much went to the socket before the peer was gone, if it is gone.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), u64> {
+        let mut left = bytes;
+        let sent = |left: &[u8]| (bytes.len() - left.len()) as u64;
+        while !left.is_empty() {
+            match self.write(left).await {
+                Ok(written) if written > 0 => left = left.get(written..).unwrap_or_default(),
+                _ => return Err(sent(left)),
+            }
+        }
+        self.flush().await.map_err(|_| sent(left))
     }
 
     /// Waits without answering, watching whether the peer goes away; what it sends meanwhile is kept in `buffer`.

@@ -37,7 +37,7 @@ pub(crate) fn all() -> io::Result<Vec<Arc<dyn Vendor>>> {
 /// The conversations a vendor starts with, and the update its own document shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// The id of what the conversations belong to, when the path names it (Chatling's chatbot).
+    /// The id of what the conversations belong to, when the path names it.
     pub parent: Option<&'static str>,
     /// The ids of the seeded conversations that can be updated; the first is the document's own.
     pub conversations: Vec<&'static str>,
