@@ -89,8 +89,8 @@ async fn answer(
     wishes::host(&head)?;
     match head.uri.path().strip_prefix('/') {
         Some("openapi.json") => match head.method {
-            Method::GET => Ok(json(StatusCode::OK, openapi::document())),
-            _ => Err(not_allowed("GET")),
+            Method::GET | Method::HEAD => Ok(json(StatusCode::OK, openapi::document())),
+            _ => Err(not_allowed("GET, HEAD")),
         },
         Some(path) => match path.strip_prefix("conversations/") {
             Some(segment) if !segment.is_empty() && !segment.contains('/') => match head.method {

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use parlance_adapters::json::{Raw, Reader};
 use parlance_adapters::{ALL, Place, Spec};
 use parlance_sandbox::{Options, Sandbox};
 use serde_json::Value;
@@ -146,7 +147,7 @@ async fn show(client: &Client, sandbox: &Sandbox, gateway: &Gateway, spec: &Spec
         client.send("GET", &format!("{}/ledger?vendor={}", sandbox.control_url(), spec.vendor), "").await?;
     let ledger: Value = serde_json::from_slice(ledger.body())?;
     let updates = || {
-        at(&ledger, "/requests")
+        at(&ledger, "/entries")
             .as_array()
             .into_iter()
             .flatten()
@@ -185,7 +186,11 @@ async fn show(client: &Client, sandbox: &Sandbox, gateway: &Gateway, spec: &Spec
         }
         None => fault = Some("no update reached the vendor"),
     }
-    section(&mut text, &format!("canonical answer    {}", answer.status()), &format!("{conversation:#}"));
+    section(
+        &mut text,
+        &format!("canonical answer    {}", answer.status()),
+        &pretty(&String::from_utf8_lossy(answer.body())),
+    );
     if updates().count() > 1 {
         fault = Some("more than one update reached the vendor");
     }
@@ -240,8 +245,41 @@ fn headers(spec: &Spec, entry: &Value) -> String {
     text
 }
 
+/// A JSON text for people: members in their order, numbers digit for digit.
 fn pretty(json: &str) -> String {
-    serde_json::from_str::<Value>(json).map_or_else(|_| json.to_owned(), |value| format!("{value:#}"))
+    let mut text = String::new();
+    let whole = Reader::lenient(json.as_bytes()).and_then(|mut reader| reader.raw());
+    match whole {
+        Ok(value) => indent(value, 0, &mut text),
+        Err(_) => text.push_str(json),
+    }
+    text
+}
+
+fn indent(value: Raw<'_>, depth: usize, text: &mut String) {
+    let line = |text: &mut String, depth: usize| {
+        text.push('\n');
+        text.push_str(&"  ".repeat(depth));
+    };
+    let (members, items) = (value.members(), value.items());
+    if members.is_empty() && items.is_empty() {
+        text.push_str(value.text());
+        return;
+    }
+    text.push(if items.is_empty() { '{' } else { '[' });
+    for (at, (key, value)) in members.iter().enumerate() {
+        text.push_str(if at == 0 { "" } else { "," });
+        line(text, depth + 1);
+        text.push_str(&format!("\"{}\": ", key.written()));
+        indent(*value, depth + 1, text);
+    }
+    for (at, item) in items.iter().enumerate() {
+        text.push_str(if at == 0 { "" } else { "," });
+        line(text, depth + 1);
+        indent(*item, depth + 1, text);
+    }
+    line(text, depth);
+    text.push(if items.is_empty() { '}' } else { ']' });
 }
 
 /// A caller.

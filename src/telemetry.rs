@@ -131,7 +131,13 @@ pub fn init(lines: &Lines, filter: &str) -> Result<(), String> {
         .with_env_filter(filter)
         .with_writer(lines.clone())
         .finish();
-    tracing::subscriber::set_global_default(subscriber).map_err(|e| e.to_string())
+    tracing::subscriber::set_global_default(subscriber).map_err(|e| e.to_string())?;
+    // A panic is a line like any other: its place, and not its text, which may hold what a request brought.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect of the gateway: it panicked");
+    }));
+    Ok(())
 }
 
 /// One answered request.

@@ -14,7 +14,7 @@ use crate::faults::modes::Phase;
 use crate::faults::{self, Faults};
 use crate::http::head::{self, Framing, NoHead};
 use crate::http::{Answer, Head, Refused, Request, Stream, body};
-use crate::ledger::{End, Entry, Ledger, Taken};
+use crate::ledger::{End, Entry, Ledger, MAX_ANSWER, Taken};
 use crate::vendors::Vendor;
 
 /// The largest request body of any vendor.
@@ -211,6 +211,7 @@ impl Listener {
             (entry.effect, entry.sent) = (answer.effect, bytes.len() as u64);
             (entry.end, entry.end_ms) = (Some(End::Sent), Some(now));
             entry.note = answer.note.map(str::to_owned);
+            entry.answer = answer.body.iter().copied().take(MAX_ANSWER).collect();
         });
         if let Err(sent) = stream.send(&bytes).await {
             self.ledger.update(sequence, |entry| (entry.sent, entry.end) = (sent, Some(End::PeerGone)));

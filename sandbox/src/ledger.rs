@@ -50,8 +50,13 @@ pub(crate) struct Entry {
     pub(crate) end: Option<End>,
     pub(crate) end_ms: Option<u64>,
     pub(crate) effect: bool,
+    /// The body of the vendor's own answer; empty where a fault answered, and cut at [`MAX_ANSWER`].
+    pub(crate) answer: Vec<u8>,
     pub(crate) note: Option<String>,
 }
+
+/// How many bytes of an answer are kept.
+pub(crate) const MAX_ANSWER: usize = 64 << 10;
 
 /// One connection.
 #[derive(Debug, Clone, Default)]
@@ -246,7 +251,7 @@ impl Books {
 impl Entry {
     fn weight(&self) -> usize {
         let fields: usize = self.head.headers.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
-        256 + self.head.target.len() + fields + self.body.len()
+        256 + self.head.target.len() + fields + self.body.len() + self.answer.len()
     }
 }
 

@@ -109,13 +109,13 @@ impl Checker<'_> {
             (Some(name), None, None) => {
                 let key = format!("{key}.env");
                 let Some(text) = self.env.get(name).filter(|text| !text.is_empty()) else {
-                    self.faults.add(&key, format!("the environment variable {name} is not set or empty"));
+                    self.faults.add(&key, format!("{} is not set or empty", variable(name)));
                     return None;
                 };
                 match Secret::header_safe(text) {
                     Ok(value) => Some(Credential::Env { name: name.clone(), value }),
                     Err(what) => {
-                        self.faults.add(&key, format!("the value of the environment variable {name} {what}"));
+                        self.faults.add(&key, format!("the value of {} {what}", variable(name)));
                         None
                     }
                 }
@@ -123,7 +123,7 @@ impl Checker<'_> {
             (None, Some(path), None) => match Secret::from_file(Path::new(path)) {
                 Ok(value) => Some(Credential::File { path: PathBuf::from(path), value }),
                 Err(what) => {
-                    self.faults.add(&format!("{key}.file"), format!("the file {path} {what}"));
+                    self.faults.add(&format!("{key}.file"), format!("{} {what}", file(path)));
                     None
                 }
             },
@@ -204,5 +204,22 @@ impl Checker<'_> {
             self.faults.add("idempotency.store", message);
         }
         Store::Redis { url: text }
+    }
+}
+
+/// A variable as messages name it. What has not the shape of a name may be the secret itself, put in the wrong place.
+fn variable(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    match name.chars().all(plain) && !name.is_empty() {
+        true => format!("the environment variable {name}"),
+        false => "the environment variable that is named here".to_owned(),
+    }
+}
+
+/// A file of a secret as messages name it; the same holds.
+fn file(path: &str) -> String {
+    match path.contains(['/', '\\', '.']) {
+        true => format!("the file {path}"),
+        false => "the file that is named here".to_owned(),
     }
 }

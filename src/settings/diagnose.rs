@@ -65,7 +65,7 @@ impl Faults {
     /// Notes a fault of a key that is then left out.
     pub(crate) fn leave_out(&mut self, key: &str, message: Option<String>) {
         if let Some(message) = message {
-            self.note(key, message);
+            self.add(key, message);
         }
         self.left_out.push(key.to_owned());
     }

@@ -114,10 +114,14 @@ fn read(path: &Path) -> Result<Readable, Vec<Diagnostic>> {
     Ok((Source { file: name, places }, file, odd))
 }
 
-/// What went wrong, without the "in …" that `config` adds for a file that it does not know.
+/// What went wrong, without the "in …" that `config` adds for a file that it does not know, and without the value
+/// that it repeats when a file holds no table.
 fn cause(error: &ConfigError) -> String {
     match error {
-        ConfigError::FileParse { cause, .. } => format!("cannot be used: {cause}"),
+        ConfigError::FileParse { cause, .. } => match cause.to_string() {
+            text if text.starts_with("invalid type") => "must hold a table of keys, nothing else".to_owned(),
+            text => format!("cannot be used: {text}"),
+        },
         other => other.to_string(),
     }
 }

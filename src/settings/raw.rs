@@ -120,7 +120,7 @@ impl Default for Admin {
 
 /// One rule: it matches where everything that it names fits.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, expecting = "a table with id or headers, and upstream")]
+#[serde(default, deny_unknown_fields, expecting = "a table with upstream and id or headers")]
 #[schemars(extend("required" = ["upstream"], "anyOf" = [{ "required": ["id"] }, { "required": ["headers"] }]))]
 pub(crate) struct Route {
     /// A pattern of the conversation's id: `*` stands for any characters, `?` for one.

@@ -59,15 +59,13 @@ pub(crate) fn read(mut tree: Value, faults: &mut Faults) -> Raw {
 
 /// Notes the fault; an unknown table of the environment once for each variable that belongs to it.
 fn note(key: &str, message: String, words: &str, faults: &mut Faults) {
-    let variables = if words.starts_with("unknown field") { faults.variables_in(key) } else { Vec::new() };
-    for variable in &variables {
+    let mut inside = if words.starts_with("unknown field") { faults.variables_in(key) } else { Vec::new() };
+    inside.retain(|variable| variable != key);
+    for variable in &inside {
         faults.add(variable, format!("'{key}' {message}"));
     }
-    if variables.is_empty() || faults.is_in_file(key) {
-        faults.leave_out(key, Some(message));
-    } else {
-        faults.leave_out(key, None);
-    }
+    let all_said = !inside.is_empty() && !faults.is_in_file(key);
+    faults.leave_out(key, (!all_said).then_some(message));
 }
 
 #[derive(Debug)]

@@ -126,6 +126,7 @@ fn entry(entry: &Entry) -> String {
         ("end", option(entry.end, |end| quote(end_name(end)))),
         ("end_ms", option(entry.end_ms, |ms| ms.to_string())),
         ("effect", entry.effect.to_string()),
+        ("answer", quote(&String::from_utf8_lossy(&entry.answer))),
         ("note", option(entry.note.as_deref(), quote)),
     ])
 }
