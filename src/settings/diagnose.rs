@@ -104,6 +104,10 @@ impl Faults {
         self.found.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.found.len()
+    }
+
     /// All faults: by file in their order, each from top to bottom; then the environment's.
     pub(crate) fn into_sorted(mut self) -> Vec<Diagnostic> {
         let order: Vec<String> = self.sources.into_iter().map(|source| source.file).collect();

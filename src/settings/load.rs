@@ -23,7 +23,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// (`PARLANCE__SERVER__LISTEN=…`). Tables are merged, lists replaced; an empty variable and a null count as not given.
 ///
 /// Every fault is reported, not only the first. Only a file that cannot be read as TOML, YAML or JSON at all ends the
-/// search early, because everything else would follow from it.
+/// search early, because everything else would follow from it; and so do a hundred keys that nobody knows.
 pub fn load(files: &[PathBuf], env: &BTreeMap<String, String>) -> Result<Settings, Vec<Diagnostic>> {
     let mut faults = Faults::default();
     let variables = environment(env, &mut faults);
@@ -42,7 +42,7 @@ pub fn load(files: &[PathBuf], env: &BTreeMap<String, String>) -> Result<Setting
     without_nulls(&mut tree);
     let extras = typed::take_settings(&mut tree);
     let raw = typed::read(tree, &mut faults);
-    let settings = check(raw, &extras, files, env, &mut faults);
+    let settings = raw.and_then(|raw| check(raw, &extras, files, env, &mut faults));
     match settings {
         Some(settings) if faults.is_empty() => Ok(settings),
         _ => Err(faults.into_sorted()),

@@ -30,43 +30,63 @@ pub(crate) fn join(outer: &str, name: &str) -> String {
     if outer.is_empty() { name.to_owned() } else { format!("{outer}.{name}") }
 }
 
-/// Line and column of a byte.
-fn position(text: &str, at: usize) -> Position {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let column = before.get(line_start..).map_or(0, |line| line.chars().count());
-    (before.matches('\n').count() + 1, column + 1)
+/// A text and where its lines begin.
+struct Text<'a> {
+    text: &'a str,
+    lines: Vec<usize>,
+}
+
+impl<'a> Text<'a> {
+    fn new(text: &'a str) -> Self {
+        let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
+        Text { text, lines: std::iter::once(0).chain(newlines).collect() }
+    }
+
+    /// Line and column of a byte.
+    fn position(&self, at: usize) -> Position {
+        let at = at.min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let column = self.text.get(start..at).map_or(0, |before| before.chars().count());
+        (line, column + 1)
+    }
+
+    /// Line and column of a part of the text.
+    fn position_of(&self, part: &str) -> Position {
+        self.position((part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize))
+    }
 }
 
 fn from_toml(text: &str) -> Result<BTreeMap<String, Position>, Vec<SyntaxFault>> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let text = Text::new(text);
     if !errors.is_empty() {
         let fault = |error: &toml::de::Error| {
-            let at = error.span().map(|span| position(text, span.start));
+            let at = error.span().map(|span| text.position(span.start));
             (at, format!("is not valid TOML: {}", error.message()))
         };
         return Err(errors.iter().map(fault).collect());
     }
     let mut places = BTreeMap::new();
-    toml_table(text, "", table.get_ref(), &mut places);
+    toml_table(&text, "", table.get_ref(), &mut places);
     Ok(places)
 }
 
-fn toml_table(text: &str, outer: &str, table: &DeTable<'_>, places: &mut BTreeMap<String, Position>) {
+fn toml_table(text: &Text<'_>, outer: &str, table: &DeTable<'_>, places: &mut BTreeMap<String, Position>) {
     for (name, value) in table {
         let key = join(outer, name.get_ref());
-        places.insert(key.clone(), position(text, name.span().start));
+        places.insert(key.clone(), text.position(name.span().start));
         toml_value(text, &key, value.get_ref(), places);
     }
 }
 
-fn toml_value(text: &str, key: &str, value: &DeValue<'_>, places: &mut BTreeMap<String, Position>) {
+fn toml_value(text: &Text<'_>, key: &str, value: &DeValue<'_>, places: &mut BTreeMap<String, Position>) {
     match value {
         DeValue::Table(table) => toml_table(text, key, table, places),
         DeValue::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 let key = format!("{key}[{index}]");
-                places.insert(key.clone(), position(text, item.span().start));
+                places.insert(key.clone(), text.position(item.span().start));
                 toml_value(text, &key, item.get_ref(), places);
             }
         }
@@ -74,35 +94,31 @@ fn toml_value(text: &str, key: &str, value: &DeValue<'_>, places: &mut BTreeMap<
     }
 }
 
-fn from_json(text: &str) -> Result<BTreeMap<String, Position>, Vec<SyntaxFault>> {
-    let mut reader = json::Reader::strict(text.as_bytes()).map_err(|fault| vec![json_fault(text, fault)])?;
-    let root = reader.raw().and_then(|raw| reader.end().map(|()| raw));
-    let root = root.map_err(|fault| vec![json_fault(text, fault)])?;
+fn from_json(source: &str) -> Result<BTreeMap<String, Position>, Vec<SyntaxFault>> {
+    let text = Text::new(source);
+    let fault = |fault: json::Malformed| {
+        vec![(Some(text.position(fault.at)), format!("is not valid JSON: {}", fault.what))]
+    };
+    let mut reader = json::Reader::strict(source.as_bytes()).map_err(fault)?;
+    let root = reader.raw().and_then(|raw| reader.end().map(|()| raw)).map_err(fault)?;
     let mut places = BTreeMap::new();
-    json_value(text, "", root, &mut places);
+    json_value(&text, "", root, &mut places);
     Ok(places)
 }
 
-fn json_fault(text: &str, fault: json::Malformed) -> SyntaxFault {
-    (Some(position(text, fault.at)), format!("is not valid JSON: {}", fault.what))
-}
-
-fn json_value(text: &str, key: &str, value: json::Raw<'_>, places: &mut BTreeMap<String, Position>) {
+fn json_value(text: &Text<'_>, key: &str, value: json::Raw<'_>, places: &mut BTreeMap<String, Position>) {
     for (name, value) in value.members() {
         let key = join(key, &name.name());
-        places.insert(key.clone(), position(text, offset(text, name.written()).saturating_sub(1)));
+        // The place of the quote before the name.
+        let (line, column) = text.position_of(name.written());
+        places.insert(key.clone(), (line, column.saturating_sub(1)));
         json_value(text, &key, value, places);
     }
     for (index, item) in value.items().into_iter().enumerate() {
         let key = format!("{key}[{index}]");
-        places.insert(key.clone(), position(text, offset(text, item.text())));
+        places.insert(key.clone(), text.position_of(item.text()));
         json_value(text, &key, item, places);
     }
-}
-
-/// Where a part of the text begins.
-fn offset(text: &str, part: &str) -> usize {
-    (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize)
 }
 
 /// What is open while a YAML text is walked.
@@ -233,8 +249,10 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        assert_eq!(position("ä = 1\nöö", 6), (1, 6));
-        assert_eq!(position("ä\nöx", 5), (2, 2));
-        assert_eq!(position("", 9), (1, 1));
+        let at = |text, byte| Text::new(text).position(byte);
+        assert_eq!(at("ä = 1\nöö", 6), (1, 6));
+        assert_eq!(at("ä\nöx", 5), (2, 2));
+        assert_eq!(at("a\n", 2), (2, 1));
+        assert_eq!(at("", 9), (1, 1));
     }
 }

@@ -29,12 +29,15 @@ pub(crate) fn take_settings(tree: &mut Value) -> Extras {
     extras
 }
 
-/// Reads the tree. What is faulty is noted, and left out of what is returned.
-pub(crate) fn read(mut tree: Value, faults: &mut Faults) -> Raw {
+/// After so many faulty keys the reading ends: such a file is no configuration of ours, and each fault costs a reading.
+const ENOUGH: usize = 100;
+
+/// Reads the tree. What is faulty is noted, and left out of what is returned; nothing where there is no end of faults.
+pub(crate) fn read(mut tree: Value, faults: &mut Faults) -> Option<Raw> {
     let mut loosened = BTreeSet::new();
     loop {
         let error = match serde_path_to_error::deserialize::<_, Raw>(&tree) {
-            Ok(raw) => return raw,
+            Ok(raw) => return Some(raw),
             Err(error) => error,
         };
         let steps = steps(error.path());
@@ -51,8 +54,8 @@ pub(crate) fn read(mut tree: Value, faults: &mut Faults) -> Raw {
             continue;
         }
         note(&key, message(&words, &tree, &steps, faults), &words, faults);
-        if !remove(&mut tree, &steps) {
-            return Raw::default();
+        if !remove(&mut tree, &steps) || faults.len() >= ENOUGH {
+            return None;
         }
     }
 }
