@@ -91,6 +91,8 @@ fn environment(sandbox: &Sandbox, api: u16, admin: u16) -> BTreeMap<String, Stri
         variables.insert(format!("PARLANCE__{path}").to_uppercase(), value.to_owned())
     };
     set("server__listen", &format!("127.0.0.1:{api}"));
+    // Nobody stands before the demo who would have to notice.
+    set("server__drain_delay", "0s");
     set("admin__listen", &format!("127.0.0.1:{admin}"));
     let credentials = sandbox.credentials();
     for spec in ALL.iter().map(|adapter| adapter.spec()) {

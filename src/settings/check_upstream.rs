@@ -76,8 +76,10 @@ fn upstream(
     });
     let (vendor, spec, (origin, named)) = (vendor?, spec?, origin?);
     let timeout = shared.timeout.map_or(Duration::from_secs(10), |time| time.0);
+    // A published limit is the vendor's own: another base URL (a proxy, a test) has limits that only its operator knows.
     let published = spec
         .rate_limit
+        .filter(|_| raw.base_url.is_none())
         .map(|(requests, seconds)| Rate { requests, per: Duration::from_secs(seconds.into()) });
     Some(Upstream {
         vendor,

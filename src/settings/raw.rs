@@ -81,7 +81,7 @@ impl Default for Server {
             max_connection_age: Time::secs(600),
             max_connections: 4096,
             max_in_flight: 1024,
-            drain_delay: Time::secs(0),
+            drain_delay: Time::secs(5),
             drain_timeout: Time::secs(25),
             workers: None,
             tls: None,

@@ -64,7 +64,8 @@ shared! {
     /// Whether a request is sent again although the vendor may have done it already. Default: only where the vendor
     /// takes an `Idempotency-Key`.
     retry_unknown: bool,
-    /// How many requests are sent, such as `"300/60s"`, or `"off"`. Default: what the vendor publishes.
+    /// How many requests are sent, such as `"300/60s"`, or `"off"`. Default: what the vendor publishes,
+    /// where the base URL is the vendor's own; else off.
     rate_limit: RateLimit,
     /// When an upstream that fails is left alone for a while.
     circuit: Circuit,

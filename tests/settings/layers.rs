@@ -109,7 +109,7 @@ fn built_in_defaults() {
     assert_eq!(server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9090");
     assert_eq!((server.max_body, server.max_connections, server.max_in_flight), (256 * 1024, 4096, 1024));
-    assert_eq!(server.drain_delay, Duration::ZERO);
+    assert_eq!(server.drain_delay, Duration::from_secs(5));
     assert_eq!(server.drain_timeout, Duration::from_secs(25));
     assert!(server.workers.is_none() && server.tls.is_none() && settings.admin.token.is_none());
     let (a, b) = (&settings.upstreams["a"], &settings.upstreams["b"]);
