@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use parlance::credentials::Credentials;
 use parlance::upstream::{AuthorizeLayer, Exchange, Trouble};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 
 use crate::rig::{OAUTH, Rig};
@@ -50,7 +50,8 @@ async fn parallel_requests_on_a_revoked_token_fetch_one() {
     gateway.end().await;
 }
 
-/// All of the thousand are refused before the first asks for another token, whatever the machine.
+/// All of the thousand are refused before the first asks for another token, and ask before it is there, whatever the
+/// machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each() {
     let rig = Rig::new().await;
@@ -58,6 +59,7 @@ async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each()
     let credentials = Credentials::new(&settings.upstreams["it"]).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     let revoked = credentials.current(deadline).await.unwrap().header().clone();
+    rig.token_fault(json!({"mode": "delay", "delay_ms": 500})).await;
     let (calls, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Barrier::new(MANY)));
     let vendor = {
         let calls = Arc::clone(&calls);
