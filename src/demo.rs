@@ -104,7 +104,7 @@ fn environment(sandbox: &Sandbox, api: u16, admin: u16) -> BTreeMap<String, Stri
         }
         let Some(known) = credentials.get(spec.vendor) else { continue };
         let credential = format!("{upstream}__credential");
-        match (known.clients.first().filter(|_| false), known.keys.first()) {
+        match (known.clients.first(), known.keys.first()) {
             (Some(client), _) => {
                 set(&format!("{credential}__oauth2__token_url"), &sandbox.token_url());
                 set(&format!("{credential}__oauth2__client_id"), &client.client_id);

@@ -112,8 +112,7 @@ impl Exchange<'_> {
         let started = Instant::now();
         let answer = self.upstream.send(request, self.deadline).await;
         *self.waited += started.elapsed();
-        let (reply, key) = answer.map_err(|trouble| Problem::from_trouble(trouble, self.upstream))?;
-        Ok(reply.map(|body| key.redact(body)))
+        answer.map_err(|trouble| Problem::from_trouble(trouble, self.upstream))
     }
 
     /// Reads the conversation if the update must be merged into what is stored. Whatever goes wrong here, the update

@@ -224,6 +224,7 @@ impl Problem {
             Kind::Unavailable => Code::VendorUnavailable,
             Kind::RateLimited => Code::VendorRateLimited,
             Kind::Failed => Code::VendorError,
+            Kind::UnexpectedStatus => Code::VendorUnexpectedStatus,
         };
         let mut problem = Problem::new(code, trouble.detail).about(upstream);
         problem.applied = trouble.applied;

@@ -23,6 +23,8 @@ pub enum Kind {
     RateLimited,
     /// The vendor failed.
     Failed,
+    /// A status that has no meaning here.
+    UnexpectedStatus,
 }
 
 /// One trouble, with what it means for the update.

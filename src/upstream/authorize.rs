@@ -1,0 +1,99 @@
+//! Puts the gateway's credential on a request, and once another one where the vendor refuses it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderName, StatusCode};
+use tower::{Layer, Service, ServiceExt};
+
+use super::{Exchange, Reply, Trouble};
+use crate::credentials::{Credentials, Key};
+
+/// Authorizes every exchange of the service below, which must be what puts it on the wire: each attempt of a retry
+/// above gets the credential of its own moment. A 401 is repeated at most once, with another credential and before the
+/// same deadline. Answers come up without the credential, should the vendor have echoed it.
+#[derive(Debug, Clone)]
+pub struct AuthorizeLayer {
+    header: HeaderName,
+    credentials: Credentials,
+}
+
+impl AuthorizeLayer {
+    /// A layer that sends `credentials` in this header.
+    pub fn new(header: HeaderName, credentials: Credentials) -> Self {
+        AuthorizeLayer { header, credentials }
+    }
+}
+
+impl<S> Layer<S> for AuthorizeLayer {
+    type Service = Authorize<S>;
+
+    fn layer(&self, inner: S) -> Authorize<S> {
+        Authorize { layer: self.clone(), inner }
+    }
+}
+
+/// See [`AuthorizeLayer`].
+#[derive(Debug, Clone)]
+pub struct Authorize<S> {
+    layer: AuthorizeLayer,
+    inner: S,
+}
+
+impl<S> Service<Exchange> for Authorize<S>
+where
+    S: Service<Exchange, Response = Reply, Error = Trouble> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Reply;
+    type Error = Trouble;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        let unready = self.inner.clone();
+        // The service that was asked whether it is ready is the one to call.
+        let inner = std::mem::replace(&mut self.inner, unready);
+        Box::pin(exchange_with(self.layer.clone(), inner, exchange))
+    }
+}
+
+async fn exchange_with<S>(layer: AuthorizeLayer, mut inner: S, exchange: Exchange) -> Result<Reply, Trouble>
+where
+    S: Service<Exchange, Response = Reply, Error = Trouble>,
+{
+    let AuthorizeLayer { header, credentials } = layer;
+    let deadline = exchange.deadline;
+    let key = credentials.current(deadline).await?;
+    let repeat = credentials.is_renewable().then(|| exchange.clone());
+    let reply = attempt(&mut inner, &header, &key, exchange).await?;
+    let (StatusCode::UNAUTHORIZED, Some(exchange)) = (reply.status(), repeat) else { return Ok(reply) };
+    let other = credentials.renew(&key, deadline).await?;
+    if Arc::ptr_eq(&key, &other) {
+        return Ok(reply);
+    }
+    inner.ready().await?;
+    attempt(&mut inner, &header, &other, exchange).await
+}
+
+async fn attempt<S>(
+    inner: &mut S,
+    header: &HeaderName,
+    key: &Key,
+    mut exchange: Exchange,
+) -> Result<Reply, Trouble>
+where
+    S: Service<Exchange, Response = Reply, Error = Trouble>,
+{
+    exchange.request.headers_mut().insert(header.clone(), key.header().clone());
+    let reply = inner.call(exchange).await?;
+    if reply.status() != StatusCode::UNAUTHORIZED {
+        key.accept();
+    }
+    Ok(reply.map(|body| key.redact(body)))
+}

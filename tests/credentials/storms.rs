@@ -1,0 +1,91 @@
+//! Many requests at once on a token that is no longer good.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use parlance::credentials::Credentials;
+use parlance::upstream::{AuthorizeLayer, Exchange, Trouble};
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt};
+
+use crate::rig::{OAUTH, Rig};
+
+const MANY: usize = 1000;
+/// Sockets that one request takes in this process: both ends of caller and gateway, and of gateway and vendor.
+const SOCKETS: usize = 4;
+
+/// How many requests can be under way at a time, where the process may not have so many files open.
+fn many() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = open_files.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(MANY);
+    MANY.min(soft / (2 * SOCKETS))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parallel_requests_on_a_revoked_token_fetch_one() {
+    let rig = Rig::new().await;
+    let gateway = rig.gateway(OAUTH, &rig.oauth2(""), "timeout = \"60s\"\nconnect_timeout = \"60s\"").await;
+    let update = gateway.updater();
+    for wave in 0..3 {
+        // The first finds no token at all.
+        if wave > 0 {
+            rig.control("POST", "/tokens/revoke", Value::Null).await;
+        }
+        let tasks: Vec<_> = (0..many()).map(|_| update()).collect();
+        let mut statuses = Vec::new();
+        for task in tasks {
+            statuses.push(task.await.unwrap());
+        }
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+        assert_eq!(rig.token_requests().await, wave + 1);
+    }
+    let refused = rig.received(OAUTH, "PATCH").await.iter().filter(|entry| entry["status"] == 401).count();
+    assert!(refused > 1, "{refused}");
+    let stats = gateway.upstream.credentials.stats();
+    assert_eq!((stats.generation, stats.renewed, stats.failed), (3, 3, 0));
+    gateway.end().await;
+}
+
+/// All of the thousand are refused before the first asks for another token, and ask before it is there, whatever the
+/// machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each() {
+    let rig = Rig::new().await;
+    let settings = rig.settings(OAUTH, &rig.oauth2(""), "");
+    let credentials = Credentials::new(&settings.upstreams["it"]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let revoked = credentials.current(deadline).await.unwrap().header().clone();
+    rig.token_fault(json!({"mode": "delay", "delay_ms": 500})).await;
+    let (calls, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Barrier::new(MANY)));
+    let vendor = {
+        let calls = Arc::clone(&calls);
+        tower::service_fn(move |exchange: Exchange| {
+            let (calls, all, revoked) = (Arc::clone(&calls), Arc::clone(&all), revoked.clone());
+            async move {
+                calls.fetch_add(1, Ordering::Relaxed);
+                let mut answer = Response::new(Bytes::new());
+                if exchange.request.headers()[header::AUTHORIZATION] == revoked {
+                    *answer.status_mut() = http::StatusCode::UNAUTHORIZED;
+                    all.wait().await;
+                }
+                Ok::<_, Trouble>(answer)
+            }
+        })
+    };
+    let service = AuthorizeLayer::new(header::AUTHORIZATION, credentials.clone()).layer(vendor);
+    let tasks: Vec<_> = (0..MANY)
+        .map(|_| {
+            let exchange = Exchange { request: Request::new(Bytes::new()), deadline };
+            tokio::spawn(service.clone().oneshot(exchange))
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 2 * MANY);
+    assert_eq!(rig.token_requests().await, 2);
+}
