@@ -11,7 +11,7 @@ use parlance_adapters::{
 };
 
 use crate::problem::{Applied, Code, FieldError, Problem};
-use crate::upstream::{Reply, Upstream};
+use crate::upstream::{MaybeApplied, Reply, Upstream};
 
 /// What a caller wants, apart from the conversation and the body.
 #[derive(Debug, Default)]
@@ -76,12 +76,13 @@ pub async fn update(
     let reply = exchange.send(call.request).await?;
     let done = Done { target, set: &call.set };
     let conversation = if !reply.status().is_success() {
+        let applied = reply.extensions().get::<MaybeApplied>().map(|_| Applied::Unknown);
         return Err(failed(
             upstream,
             reply.status().as_u16(),
             reply.headers(),
             adapter.explain(&reply),
-            None,
+            applied,
         ));
     } else if reply.body().is_empty() {
         confirm(&done)

@@ -1,5 +1,6 @@
 //! The pooled client: one request out, one whole answer in, and the truth about what was sent.
 
+use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,6 +70,12 @@ impl Client {
             max_response: settings.max_response,
         })))
     }
+
+    /// Connections made, and attempts to make one that failed.
+    pub(super) fn connections(&self) -> (u64, u64) {
+        let counters = self.0.connector.counters();
+        (counters.made.load(Ordering::Relaxed), counters.failed.load(Ordering::Relaxed))
+    }
 }
 
 fn pool(connector: &Connector, idle_timeout: Duration, max_idle: usize) -> Pool {
@@ -100,7 +107,8 @@ impl Inner {
     async fn exchange(self: Arc<Self>, exchange: Exchange) -> Result<Reply, Trouble> {
         let Exchange { request, deadline } = exchange;
         let deadline = tokio::time::Instant::from_std(deadline);
-        let sent = Arc::new(AtomicBool::new(false));
+        // Without a body there is nothing to watch, and a read does no harm: it counts as sent.
+        let sent = Arc::new(AtomicBool::new(request.body().is_empty()));
         let request = request.map(|data| Outgoing {
             data: Some(data).filter(|data| !data.is_empty()),
             taken: Arc::clone(&sent),
@@ -166,15 +174,19 @@ impl Inner {
 fn no_answer(error: &legacy::Error, sent: bool) -> Trouble {
     if error.is_connect() {
         let fault = ConnectFault::find(error);
-        let kind = if fault == ConnectFault::Timeout { Kind::Timeout } else { Kind::Unreachable };
+        let kind = if fault.is_timeout() { Kind::Timeout } else { Kind::Unreachable };
         let detail = format!("No connection to the vendor: {fault}; nothing was sent.");
         return Trouble::new(kind, Applied::No, fault.proxy_error(), detail);
     }
-    if !sent {
+    let hyper = find::<hyper::Error>(error);
+    if !sent || hyper.is_some_and(hyper::Error::is_canceled) {
         let detail = "The connection to the vendor broke before the update was sent.";
         return Trouble::new(Kind::Unreachable, Applied::No, "connection_terminated", detail);
     }
-    let hyper = std::error::Error::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
+    if find::<h2::Error>(error).is_some_and(was_not_processed) {
+        let detail = "The vendor refused the request's stream; by HTTP/2 it has not looked at the update.";
+        return Trouble::new(Kind::Unreachable, Applied::No, "connection_terminated", detail);
+    }
     if hyper.is_some_and(|error| error.is_parse() || error.is_parse_too_large()) {
         let detail = "The vendor's answer is not HTTP that can be understood; whether it applied the update is not known.";
         return Trouble::new(Kind::Invalid, Applied::Unknown, "http_protocol_error", detail);
@@ -182,6 +194,25 @@ fn no_answer(error: &legacy::Error, sent: bool) -> Trouble {
     let detail =
         "The connection to the vendor broke before it answered; whether it applied the update is not known.";
     Trouble::new(Kind::Unreachable, Applied::Unknown, "connection_terminated", detail)
+}
+
+/// The vendor promised that it did nothing (RFC 9113, 8.7): the stream was refused, or it is later than the last one
+/// that a GOAWAY names. Streams that the GOAWAY covers do not end with this error.
+fn was_not_processed(error: &h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+/// The first error of this type among the sources.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut at = error.source();
+    while let Some(error) = at {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        at = error.source();
+    }
+    None
 }
 
 impl Service<Exchange> for Client {

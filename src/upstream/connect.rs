@@ -3,9 +3,10 @@
 use std::error::Error as StdError;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,12 +14,12 @@ use std::time::Duration;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tower::Service;
 
+use super::resolve::Resolver;
 use crate::settings;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -32,62 +33,108 @@ pub type Roots = Arc<RootCertStore>;
 pub(super) enum ConnectFault {
     Timeout,
     Dns,
+    DnsTimeout,
     Forbidden,
     Refused,
+    Unroutable,
+    Certificate,
+    TlsAlert,
     Tls,
+    Broken,
     Other,
 }
 
-impl std::fmt::Display for ConnectFault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            ConnectFault::Timeout => "the connect timeout passed",
-            ConnectFault::Dns => "the name does not resolve",
-            ConnectFault::Forbidden => "the name resolves to addresses that are not public",
-            ConnectFault::Refused => "the connection was refused",
-            ConnectFault::Tls => "the TLS handshake failed",
-            ConnectFault::Other => "the connection failed",
-        })
-    }
-}
-
-impl StdError for ConnectFault {}
-
 impl ConnectFault {
+    /// The reason for people, and the RFC 9209 error type.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            ConnectFault::Timeout => ("the connect timeout passed", "connection_timeout"),
+            ConnectFault::Dns => ("the name does not resolve", "dns_error"),
+            ConnectFault::DnsTimeout => ("the name did not resolve in time", "dns_timeout"),
+            ConnectFault::Forbidden => {
+                ("the name resolves to addresses that are not public", "destination_ip_prohibited")
+            }
+            ConnectFault::Refused => ("the connection was refused", "connection_refused"),
+            ConnectFault::Unroutable => ("there is no route to it", "destination_ip_unroutable"),
+            ConnectFault::Certificate => ("its certificate is not valid", "tls_certificate_error"),
+            ConnectFault::TlsAlert => ("it refused the TLS handshake", "tls_alert_received"),
+            ConnectFault::Tls => ("the TLS handshake failed", "tls_protocol_error"),
+            ConnectFault::Broken => ("the connection broke while it was made", "connection_terminated"),
+            ConnectFault::Other => ("the connection failed", "destination_unavailable"),
+        }
+    }
+
     /// RFC 9209 error type.
     pub(super) fn proxy_error(self) -> &'static str {
-        match self {
-            ConnectFault::Timeout => "connection_timeout",
-            ConnectFault::Dns => "dns_error",
-            ConnectFault::Forbidden => "destination_ip_prohibited",
-            ConnectFault::Refused => "connection_refused",
-            ConnectFault::Tls => "tls_protocol_error",
-            ConnectFault::Other => "destination_unavailable",
-        }
+        self.words().1
+    }
+
+    /// Whether the time was over, rather than that something was said.
+    pub(super) fn is_timeout(self) -> bool {
+        matches!(self, ConnectFault::Timeout | ConnectFault::DnsTimeout)
     }
 
     /// Finds the reason in a chain of errors.
     pub(super) fn find(error: &(dyn StdError + 'static)) -> ConnectFault {
         let mut at = Some(error);
+        let mut found = ConnectFault::Other;
         while let Some(error) = at {
             if let Some(fault) = error.downcast_ref::<ConnectFault>() {
                 return *fault;
             }
-            if error.is::<rustls::Error>() {
-                return ConnectFault::Tls;
+            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+                return ConnectFault::tls(tls);
             }
             if let Some(io) = error.downcast_ref::<io::Error>() {
-                match io.get_ref() {
-                    Some(inner) if inner.is::<rustls::Error>() => return ConnectFault::Tls,
-                    Some(inner) if inner.is::<ConnectFault>() => return ConnectFault::find(inner),
-                    _ if io.kind() == io::ErrorKind::ConnectionRefused => return ConnectFault::Refused,
-                    _ => {}
+                // What an `io::Error` carries is not its source: it is looked at here.
+                if let Some(inner) = io.get_ref() {
+                    let inner = ConnectFault::find(inner);
+                    if inner != ConnectFault::Other {
+                        return inner;
+                    }
                 }
+                found = match io.kind() {
+                    io::ErrorKind::ConnectionRefused => ConnectFault::Refused,
+                    io::ErrorKind::TimedOut => ConnectFault::Timeout,
+                    io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                        ConnectFault::Unroutable
+                    }
+                    io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof => ConnectFault::Broken,
+                    _ => found,
+                };
             }
             at = error.source();
         }
-        ConnectFault::Other
+        found
     }
+
+    fn tls(error: &rustls::Error) -> ConnectFault {
+        match error {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+                ConnectFault::Certificate
+            }
+            rustls::Error::AlertReceived(_) => ConnectFault::TlsAlert,
+            _ => ConnectFault::Tls,
+        }
+    }
+}
+
+impl std::fmt::Display for ConnectFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words().0)
+    }
+}
+
+impl StdError for ConnectFault {}
+
+/// Connections made and not made.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) made: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 /// Connects within the connect timeout, TLS included.
@@ -95,6 +142,7 @@ impl ConnectFault {
 pub(super) struct Connector {
     wire: Wire,
     timeout: Duration,
+    counters: Arc<Counters>,
 }
 
 impl Connector {
@@ -102,7 +150,9 @@ impl Connector {
         let origin = &settings.adapter.origin;
         // An address that the operator wrote himself is meant; only a name could lead elsewhere.
         let inside_is_meant = settings.allow_private || is_local_literal(origin.authority().host());
-        let mut http = HttpConnector::new_with_resolver(Resolver { inside_is_meant });
+        // A little less than for the whole, so that a silent name server is told from a silent vendor.
+        let resolver = Resolver::new(inside_is_meant, settings.connect_timeout.mul_f64(0.95));
+        let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(settings.connect_timeout));
@@ -113,7 +163,11 @@ impl Connector {
         } else {
             builder.enable_http1().wrap_connector(http)
         };
-        Ok(Connector { wire, timeout: settings.connect_timeout })
+        Ok(Connector { wire, timeout: settings.connect_timeout, counters: Arc::default() })
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 }
 
@@ -129,11 +183,15 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.wire.call(uri);
         let timeout = self.timeout;
+        let counters = Arc::clone(&self.counters);
         Box::pin(async move {
-            match tokio::time::timeout(timeout, connecting).await {
+            let connected = match tokio::time::timeout(timeout, connecting).await {
                 Ok(connected) => connected,
                 Err(_) => Err(ConnectFault::Timeout.into()),
-            }
+            };
+            let count = if connected.is_ok() { &counters.made } else { &counters.failed };
+            count.fetch_add(1, Relaxed);
+            connected
         })
     }
 }
@@ -179,82 +237,8 @@ pub fn system_roots() -> Roots {
     }))
 }
 
-/// Resolves names, and refuses one that leads to the inside unless that is meant.
-#[derive(Debug, Clone)]
-pub(super) struct Resolver {
-    inside_is_meant: bool,
-}
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let inside_is_meant = self.inside_is_meant;
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-            let mut addresses: Vec<SocketAddr> =
-                found.map_err(|_| io::Error::other(ConnectFault::Dns))?.collect();
-            if addresses.is_empty() {
-                return Err(io::Error::other(ConnectFault::Dns));
-            }
-            if !inside_is_meant {
-                addresses.retain(|address| !is_inside(address.ip()));
-                if addresses.is_empty() {
-                    return Err(io::Error::other(ConnectFault::Forbidden));
-                }
-            }
-            Ok(addresses.into_iter())
-        })
-    }
-}
-
 /// Whether a base URL's host is itself an address (or `localhost`).
 fn is_local_literal(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
-}
-
-/// Addresses that no public vendor has: loopback, private, link-local (the cloud's metadata among them), unspecified,
-/// shared and unique-local ones, also when written as IPv6.
-pub(crate) fn is_inside(address: IpAddr) -> bool {
-    let v4 = |a: Ipv4Addr| {
-        a.is_private()
-            || a.is_loopback()
-            || a.is_link_local()
-            || a.is_unspecified()
-            || a.is_broadcast()
-            || a.is_multicast()
-            || a.is_documentation()
-            || matches!(
-                a.octets(),
-                [0, ..] | [100, 64..=127, ..] | [198, 18 | 19, ..] | [192, 0, 0, _] | [240..=255, ..]
-            )
-    };
-    match address {
-        IpAddr::V4(address) => v4(address),
-        IpAddr::V6(address) => {
-            if let Some(mapped) = address.to_ipv4_mapped() {
-                return v4(mapped);
-            }
-            match address.segments() {
-                // 6to4 and NAT64 carry an IPv4 address.
-                [0x2002, high, low, ..] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-                    v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
-                }
-                _ => {
-                    address.is_loopback()
-                        || address.is_unspecified()
-                        || address.is_unique_local()
-                        || address.is_unicast_link_local()
-                        || address.is_multicast()
-                }
-            }
-        }
-    }
 }

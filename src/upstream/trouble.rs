@@ -63,6 +63,18 @@ impl Trouble {
         }
     }
 
+    /// The gateway does not send now: the upstream is to be left alone for so many seconds.
+    pub(super) fn held_back(kind: Kind, proxy_error: &'static str, seconds: u64, why: &str) -> Self {
+        let seconds = seconds.max(1);
+        let detail = format!("{why}; nothing was sent. It is worth trying again in {seconds} s.");
+        Trouble { retry_after: Some(seconds), ..Trouble::new(kind, Applied::No, proxy_error, detail) }
+    }
+
+    /// Whether the way to the vendor is closed: said at once, and nobody was kept waiting or busy by it.
+    pub(super) fn is_plain_refusal(&self) -> bool {
+        matches!(self.proxy_error, "connection_refused" | "dns_error" | "destination_ip_prohibited")
+    }
+
     /// The deadline passed before anything was sent.
     pub fn not_sent_in_time() -> Self {
         Trouble::new(

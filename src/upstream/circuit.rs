@@ -1,0 +1,212 @@
+//! The circuit breaker as middleware: asks before each attempt, judges its end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::StatusCode;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::util::rng::{HasherRng, Rng};
+use tower::{Layer, Service};
+
+use super::breaker::{Breaker, CircuitState, Refused, Ticket, Verdict, Why};
+use super::client::{Exchange, Reply};
+use super::gate::Gated;
+use super::trouble::{Kind, Trouble};
+use crate::retry_after;
+use crate::settings;
+
+/// A timeout that was noticed so long after its time says that this process was asleep, not that the vendor was slow.
+const ASLEEP: Duration = Duration::from_millis(500);
+
+/// One upstream's circuit. A clone is the same circuit.
+#[derive(Debug, Clone)]
+pub(super) struct Circuit(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    upstream: Arc<str>,
+    breaker: Mutex<Breaker>,
+    opened: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Circuit {
+    pub(super) fn new(upstream: Arc<str>, rules: settings::Circuit) -> Self {
+        let breaker = Mutex::new(Breaker::new(rules, Instant::now()));
+        Circuit(Arc::new(Shared { upstream, breaker, opened: AtomicU64::new(0), refused: AtomicU64::new(0) }))
+    }
+
+    /// What it does just now, how often it opened, and how many calls it refused.
+    pub(super) fn stats(&self) -> (CircuitState, u64, u64) {
+        let state = self.breaker().state(Instant::now());
+        (state, self.0.opened.load(Relaxed), self.0.refused.load(Relaxed))
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self) -> Result<Call, Trouble> {
+        let admitted = self.breaker().admit(Instant::now());
+        match admitted {
+            Ok(ticket) => Ok(Call { circuit: self.clone(), ticket: Some(ticket) }),
+            Err(refused) => {
+                self.0.refused.fetch_add(1, Relaxed);
+                Err(trouble(refused))
+            }
+        }
+    }
+}
+
+fn trouble(refused: Refused) -> Trouble {
+    let seconds = refused.wait.as_secs() + u64::from(refused.wait.subsec_nanos() > 0);
+    let (kind, detail) = match refused.why {
+        Why::Failing => {
+            (Kind::Unavailable, "The vendor failed too often of late and is left alone for a while")
+        }
+        Why::Unavailable => (Kind::Unavailable, "The vendor asked to be left alone for a while (503)"),
+        Why::RateLimited => (Kind::RateLimited, "The vendor asked for fewer requests (429)"),
+    };
+    Trouble::held_back(kind, "destination_unavailable", seconds, detail)
+}
+
+/// A call that was let through. Dropped before its end (the caller hung up), it frees its place and says nothing.
+#[derive(Debug)]
+struct Call {
+    circuit: Circuit,
+    ticket: Option<Ticket>,
+}
+
+impl Call {
+    fn end(&mut self, verdict: Verdict, hold: Option<(Duration, Why)>) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let now = Instant::now();
+        let jitter = if verdict == Verdict::Bad { HasherRng::new().next_f64() } else { 0.0 };
+        let mut breaker = self.circuit.breaker();
+        let before = breaker.state(now);
+        let opened = breaker.record(now, ticket, verdict, jitter);
+        if let Some((wait, why)) = hold {
+            breaker.hold(now, wait, why);
+        }
+        let after = breaker.state(now);
+        drop(breaker);
+        let upstream = &*self.circuit.0.upstream;
+        if after == CircuitState::Open && before != CircuitState::Open {
+            self.circuit.0.opened.fetch_add(1, Relaxed);
+            let pause = opened.or(hold.map(|(wait, _)| wait)).unwrap_or_default();
+            tracing::warn!(upstream, pause_ms = pause.as_millis(), "circuit opened");
+        } else if after == CircuitState::Closed && before == CircuitState::HalfOpen {
+            tracing::info!(upstream, "circuit closed");
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Verdict::Nothing, None);
+    }
+}
+
+/// What the end of a call says about the vendor, and for how long it asked to be left alone.
+fn judge(
+    result: &Result<Reply, Trouble>,
+    deadline: std::time::Instant,
+) -> (Verdict, Option<(Duration, Why)>) {
+    let wait = |reply: &Reply, why| Some((Duration::from_secs(retry_after::seconds(reply.headers())?), why));
+    match result {
+        Ok(reply) => match reply.status() {
+            StatusCode::TOO_MANY_REQUESTS => (Verdict::Limited, wait(reply, Why::RateLimited)),
+            StatusCode::SERVICE_UNAVAILABLE => (Verdict::Bad, wait(reply, Why::Unavailable)),
+            status if status.as_u16() >= 500 => (Verdict::Bad, None),
+            // The caller's faults, and the credential's: the vendor works.
+            _ => (Verdict::Good, None),
+        },
+        Err(trouble) => {
+            let verdict = match trouble.kind {
+                // Ours or the token endpoint's, not the vendor's.
+                Kind::Full | Kind::RateLimited | Kind::Unauthenticated | Kind::UnexpectedStatus => {
+                    Verdict::Nothing
+                }
+                // Said at once and at no cost to anyone: an open circuit would only hide the reason.
+                Kind::Unreachable if trouble.is_plain_refusal() => Verdict::Nothing,
+                Kind::Timeout if std::time::Instant::now() > deadline + ASLEEP => Verdict::Nothing,
+                Kind::Timeout | Kind::Unreachable | Kind::Invalid | Kind::Unavailable | Kind::Failed => {
+                    Verdict::Bad
+                }
+                Kind::TooLarge => Verdict::Good,
+            };
+            (verdict, None)
+        }
+    }
+}
+
+/// Puts [`Guarded`] around a service.
+#[derive(Debug, Clone)]
+pub(super) struct CircuitLayer(pub(super) Circuit);
+
+impl<S> Layer<S> for CircuitLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { inner, circuit: self.0.clone() }
+    }
+}
+
+/// Calls what is inside only while the circuit lets it.
+#[derive(Debug, Clone)]
+pub(super) struct Guarded<S> {
+    inner: S,
+    circuit: Circuit,
+}
+
+impl<S> Service<Exchange> for Guarded<S>
+where
+    S: Service<Exchange, Response = Reply, Error = Trouble>,
+{
+    type Response = Reply;
+    type Error = Trouble;
+    type Future = Gated<Watched<S::Future>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        match self.circuit.admit() {
+            Err(trouble) => Gated::refused(trouble),
+            Ok(call) => {
+                let deadline = exchange.deadline;
+                let inner = Watched { inner: self.inner.call(exchange), call, deadline };
+                Gated::Passed { inner }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A call whose end will be judged.
+    #[derive(Debug)]
+    pub(super) struct Watched<F> {
+        #[pin]
+        inner: F,
+        call: Call,
+        deadline: std::time::Instant,
+    }
+}
+
+impl<F: Future<Output = Result<Reply, Trouble>>> Future for Watched<F> {
+    type Output = Result<Reply, Trouble>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        let (verdict, hold) = judge(&result, *this.deadline);
+        this.call.end(verdict, hold);
+        Poll::Ready(result)
+    }
+}

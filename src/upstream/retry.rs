@@ -1,0 +1,193 @@
+//! Which attempts are worth another, and when.
+//!
+//! | came to nothing because of | another attempt |
+//! | --- | --- |
+//! | connecting, or the connection broke before the request was sent | yes |
+//! | 429 or 503 with a `Retry-After` that fits the deadline | after that time |
+//! | an outcome that is unknown: broken or not HTTP after sending, 5xx | where `retry_unknown` says so, and for reads |
+//! | anything else: refused by the vendor, applied but unreadable, refused by the gateway itself | no |
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::{Instant, Sleep};
+use tower::util::rng::{HasherRng, Rng};
+
+use super::budget::Budget;
+use super::client::{Exchange, Reply};
+use super::trouble::{Kind, Trouble};
+use crate::problem::Applied;
+use crate::retry_after;
+use crate::settings;
+
+/// The first pause is at most this long, each further one at most twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// In the extensions of an answer: an earlier attempt may have been applied, whatever this answer says.
+#[derive(Debug, Clone, Copy)]
+pub struct MaybeApplied;
+
+/// Why an attempt is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Unsent,
+    Asked(Duration),
+    Unknown,
+}
+
+/// How often each reason led to another attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetryStats {
+    /// Nothing had been sent.
+    pub unsent: u64,
+    /// The vendor had named a time to come back.
+    pub asked: u64,
+    /// The outcome was not known.
+    pub unknown: u64,
+    /// There would have been another attempt, had the budget allowed it.
+    pub over_budget: u64,
+}
+
+/// One upstream's rules, budget and counters.
+#[derive(Debug)]
+pub(super) struct Retries {
+    max_attempts: u32,
+    retry_unknown: bool,
+    budget: Budget,
+    unsent: AtomicU64,
+    asked: AtomicU64,
+    unknown: AtomicU64,
+    over_budget: AtomicU64,
+}
+
+impl Retries {
+    pub(super) fn new(settings: &settings::Upstream) -> Self {
+        Retries {
+            max_attempts: settings.max_attempts,
+            retry_unknown: settings.retry_unknown,
+            budget: Budget::new(Instant::now()),
+            unsent: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+            over_budget: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn stats(&self) -> RetryStats {
+        RetryStats {
+            unsent: self.unsent.load(Relaxed),
+            asked: self.asked.load(Relaxed),
+            unknown: self.unknown.load(Relaxed),
+            over_budget: self.over_budget.load(Relaxed),
+        }
+    }
+
+    fn reason(&self, safe: bool, result: &Result<Reply, Trouble>) -> Option<Why> {
+        // A read changes nothing, however often it is done.
+        let retry_unknown = self.retry_unknown || safe;
+        match result {
+            Err(trouble) => match (trouble.applied, trouble.kind) {
+                (Applied::No, Kind::Unreachable | Kind::Timeout) => Some(Why::Unsent),
+                (Applied::Unknown, _) if retry_unknown => Some(Why::Unknown),
+                _ => None,
+            },
+            Ok(reply) => {
+                let status = reply.status();
+                if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+                    && let Some(seconds) = retry_after::seconds(reply.headers())
+                {
+                    return Some(Why::Asked(Duration::from_secs(seconds)));
+                }
+                (retry_unknown && status.is_server_error()).then_some(Why::Unknown)
+            }
+        }
+    }
+}
+
+/// The policy of one exchange: tower makes a copy for each.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    retries: Arc<Retries>,
+    /// Attempts made.
+    attempts: u32,
+    /// One of them may have been applied.
+    maybe_applied: bool,
+}
+
+impl Policy {
+    pub(super) fn new(retries: Arc<Retries>) -> Self {
+        Policy { retries, attempts: 0, maybe_applied: false }
+    }
+
+    /// How long to wait before another attempt, if there is to be one.
+    fn pause(&mut self, exchange: &Exchange, result: &Result<Reply, Trouble>) -> Option<Duration> {
+        let why = self.retries.reason(exchange.request.method().is_safe(), result)?;
+        if self.attempts >= self.retries.max_attempts {
+            return None;
+        }
+        let jitter = (FIRST_PAUSE * 2u32.saturating_pow(self.attempts.saturating_sub(1)))
+            .mul_f64(HasherRng::new().next_f64());
+        let pause = match why {
+            Why::Asked(wait) => wait + jitter,
+            Why::Unsent | Why::Unknown => jitter,
+        };
+        // A wait that would pass the deadline is not begun.
+        let now = Instant::now();
+        if now + pause >= Instant::from_std(exchange.deadline) {
+            return None;
+        }
+        if !self.retries.budget.withdraw(now) {
+            self.retries.over_budget.fetch_add(1, Relaxed);
+            return None;
+        }
+        let count = match why {
+            Why::Unsent => &self.retries.unsent,
+            Why::Asked(_) => &self.retries.asked,
+            Why::Unknown => &self.retries.unknown,
+        };
+        count.fetch_add(1, Relaxed);
+        Some(pause)
+    }
+}
+
+impl tower::retry::Policy<Exchange, Reply, Trouble> for Policy {
+    type Future = Sleep;
+
+    fn retry(&mut self, exchange: &mut Exchange, result: &mut Result<Reply, Trouble>) -> Option<Sleep> {
+        if let Some(pause) = self.pause(exchange, result) {
+            self.maybe_applied |= match result {
+                Ok(reply) => reply.status().is_server_error(),
+                Err(trouble) => trouble.applied == Applied::Unknown,
+            };
+            return Some(tokio::time::sleep(pause));
+        }
+        // What the last attempt says of itself must not hide what an earlier one may have done.
+        if self.maybe_applied {
+            match result {
+                Err(trouble) if trouble.applied == Applied::No => {
+                    trouble.applied = Applied::Unknown;
+                    trouble.detail.push_str(" An earlier attempt may have been applied.");
+                }
+                Ok(reply) if !reply.status().is_success() => {
+                    reply.extensions_mut().insert(MaybeApplied);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// The same bytes and the same headers for every attempt, `Idempotency-Key` included.
+    fn clone_request(&mut self, exchange: &Exchange) -> Option<Exchange> {
+        if self.attempts == 0 {
+            self.retries.budget.deposit();
+        }
+        self.attempts += 1;
+        // The last attempt keeps a copy too, or tower would not show its result to this policy.
+        (self.retries.max_attempts > 1).then(|| exchange.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;
