@@ -1,0 +1,14 @@
+//! A request that is sent again with its key is answered, not done again: in one process, over a shared store, across
+//! processes, and while each of them fails. How often a vendor was called is what the sandbox's ledger says.
+//!
+//! `PARLANCE_LONG=1` makes the races long.
+
+mod faults;
+mod memory;
+mod processes;
+mod race;
+mod records;
+mod redis_server;
+mod rig;
+mod semantics;
+mod takeover;
