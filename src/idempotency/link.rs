@@ -72,7 +72,8 @@ impl Link {
         let info = url.expose().into_connection_info().map_err(unusable)?;
         // Small commands go out at once.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let client = match ca_file {
+        let tls = url.expose().starts_with("rediss:") || url.expose().starts_with("valkeys:");
+        let client = match ca_file.filter(|_| tls) {
             None => Client::open(info),
             Some(path) => {
                 let root_cert = Some(read(path).map_err(|why| format!("ca_file: {why}"))?);

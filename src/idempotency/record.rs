@@ -65,7 +65,7 @@ pub fn read(key: &Key, record: &Bytes) -> Option<Claimed> {
     if kind != DONE || digest(key, &[DONE, fingerprint, answer]) != *sum {
         return None;
     }
-    let answer = answered(record.slice(OF_ANSWER..))?;
+    let answer = answered(&record.slice(OF_ANSWER..))?;
     Some(Claimed::Done { fingerprint: Fingerprint(*fingerprint), answer })
 }
 
@@ -98,8 +98,8 @@ fn write(answer: &Answer, out: &mut Vec<u8>) {
     out.extend_from_slice(&answer.body);
 }
 
-fn answered(record: Bytes) -> Option<Answer> {
-    let mut rest: &[u8] = &record;
+fn answered(record: &Bytes) -> Option<Answer> {
+    let mut rest: &[u8] = record;
     let status = StatusCode::from_u16(u16::from_be_bytes(*take(&mut rest)?)).ok()?;
     let [length] = *take(&mut rest)?;
     let code = std::str::from_utf8(part(&mut rest, length.into())?).ok()?;

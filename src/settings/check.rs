@@ -179,14 +179,8 @@ impl Checker<'_> {
                 lease
             }
         };
-        let ca_file = raw.ca_file.as_ref().and_then(|path| {
-            let tls = matches!(&store, Store::Redis { url } if url.expose().starts_with("rediss:") || url.expose().starts_with("valkeys:"));
-            if !tls {
-                let message = "is of no use: idempotency.store is not reached through TLS (rediss://…)";
-                self.faults.add("idempotency.ca_file", message);
-            }
-            self.pem("idempotency.ca_file", path, "CERTIFICATE-----")
-        });
+        let ca_file = raw.ca_file.as_ref();
+        let ca_file = ca_file.and_then(|path| self.pem("idempotency.ca_file", path, "CERTIFICATE-----"));
         Idempotency {
             store,
             ca_file,

@@ -158,7 +158,7 @@ pub(crate) struct Idempotency {
     pub(crate) store: StoreText,
     /// How long an answer is kept.
     pub(crate) ttl: Time,
-    /// File of the authorities that are trusted for a shared store instead of the system's roots, PEM.
+    /// File of the authorities that are trusted for a shared store under TLS instead of the system's roots, PEM.
     pub(crate) ca_file: Option<String>,
     /// How many answers are kept in memory.
     pub(crate) max_entries: u64,

@@ -3,6 +3,14 @@
 //!
 //! `PARLANCE_LONG=1` makes the races long.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of a test fail it by panicking"
+)]
+
 mod faults;
 mod memory;
 mod processes;
