@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
@@ -14,12 +15,14 @@ use tower::Service;
 
 use crate::body::{self, Body, ReadError};
 use crate::callers::{self, Caller};
-use crate::facts::Facts;
+use crate::facts::{Facts, RequestId};
 use crate::gateway::{self, Wish};
+use crate::idempotency::{Answer, Answered, Asked, Words};
 use crate::live::Live;
 use crate::openapi;
 use crate::problem::{Code, Problem};
 use crate::routes;
+use crate::upstream::Upstream;
 use crate::wishes::{self, Preferences};
 
 const ACCEPT_PATCH: &str = "application/json, application/merge-patch+json";
@@ -150,7 +153,7 @@ async fn patch(
     facts.vendor = Some(upstream.settings.vendor.spec().vendor);
     facts.upstream = Some(Arc::clone(&upstream.name));
     callers::may_use(caller, &upstream)?;
-    let target = routes::target(&upstream, vendor_id)?;
+    let target = routes::target(&upstream, vendor_id.clone())?;
 
     let body = read_body(live, incoming).await?;
     let wish = Wish {
@@ -165,8 +168,67 @@ async fn patch(
             .then(|| vendor_key(caller, head.uri.path(), key.as_deref())),
         traceparent: wishes::traceparent(&head.headers),
     };
+    if let Some(key) = key.filter(|_| !dry_run) {
+        // What can be refused without the vendor is refused before the key is taken.
+        gateway::check(&upstream, &target, &wish, &body)?;
+        let words = Words {
+            caller: caller.map(|caller| caller.name.as_str()),
+            key: &key,
+            path: head.uri.path(),
+            upstream: &upstream.name,
+            merge,
+            lenient: preferences.lenient,
+            minimal: preferences.minimal,
+            body: &body,
+        };
+        let id = head.extensions.get::<RequestId>().map_or_else(|| Arc::from("none"), |id| Arc::clone(&id.0));
+        let asked = Asked::new(&words, Arc::clone(&id));
+        let timeout = upstream.settings.timeout;
+        let work = work(Arc::clone(&upstream), vendor_id.into_owned(), wish, body, preferences, id);
+        return Ok(answered(live.idempotency.answer(asked, timeout, work).await?, facts));
+    }
     let outcome = gateway::update(&upstream, &target, &wish, &body, &mut facts.waited).await?;
     Ok(respond(outcome.body, dry_run, preferences))
+}
+
+/// An update that no longer depends on the request that it came with.
+async fn work(
+    upstream: Arc<Upstream>,
+    vendor_id: String,
+    wish: Wish,
+    body: bytes::Bytes,
+    preferences: Preferences,
+    request_id: Arc<str>,
+) -> (Answer, Duration) {
+    let mut waited = Duration::ZERO;
+    let updated = match routes::target(&upstream, vendor_id.into()) {
+        Ok(target) => gateway::update(&upstream, &target, &wish, &body, &mut waited).await,
+        Err(problem) => Err(problem),
+    };
+    let response = match updated {
+        Ok(outcome) => respond(outcome.body, false, preferences),
+        Err(problem) => problem.into_response(&request_id),
+    };
+    (Answer::of(response).await, waited)
+}
+
+/// The first answer or the stored one, and which of them it is.
+fn answered(answered: Answered, facts: &mut Facts) -> Response<Body> {
+    let (answer, mark) = match answered {
+        Answered::First { answer, waited, guaranteed } => {
+            facts.waited = waited;
+            let mark = HeaderName::from_static("idempotency-status");
+            (answer, (!guaranteed).then(|| (mark, HeaderValue::from_static("not-guaranteed"))))
+        }
+        Answered::Replayed(answer) => {
+            let mark = HeaderName::from_static("idempotent-replayed");
+            (answer, Some((mark, HeaderValue::from_static("true"))))
+        }
+    };
+    (facts.code, facts.applied) = (answer.code, answer.applied);
+    let mut response = answer.into_response();
+    response.headers_mut().extend(mark);
+    response
 }
 
 async fn read_body(live: &Live, incoming: Incoming) -> Result<bytes::Bytes, Problem> {

@@ -44,17 +44,8 @@ pub async fn update(
     waited: &mut Duration,
 ) -> Result<Outcome, Problem> {
     let adapter = upstream.settings.vendor;
-    let patch = Patch::parse(body).map_err(|malformed| {
-        Problem::new(Code::MalformedJson, format!("The body cannot be read: {malformed}."))
-    })?;
-    let ask = Ask {
-        target,
-        patch: &patch,
-        merge: wish.merge,
-        lenient: wish.lenient,
-        idempotency_key: wish.vendor_key.as_deref(),
-    };
-    let mut call = adapter.encode(&ask).map_err(|refusal| refused(upstream, refusal))?;
+    let patch = parse(body)?;
+    let mut call = encode(upstream, target, wish, &patch)?;
     if let Some(trace) = &wish.traceparent {
         call.request.headers_mut().insert(HeaderName::from_static("traceparent"), trace.clone());
     }
@@ -98,6 +89,33 @@ pub async fn update(
     let upstream_name = &upstream.settings.adapter.name;
     conversation.write(target.id(), adapter.spec().vendor, upstream_name, &call.warnings, &mut body);
     Ok(Outcome { body })
+}
+
+/// Finds what [`update`] would refuse before it calls the vendor.
+pub fn check(upstream: &Upstream, target: &Target<'_>, wish: &Wish, body: &[u8]) -> Result<(), Problem> {
+    encode(upstream, target, wish, &parse(body)?).map(|_| ())
+}
+
+fn parse(body: &[u8]) -> Result<Patch<'_>, Problem> {
+    Patch::parse(body).map_err(|malformed| {
+        Problem::new(Code::MalformedJson, format!("The body cannot be read: {malformed}."))
+    })
+}
+
+fn encode<'a>(
+    upstream: &Upstream,
+    target: &'a Target<'a>,
+    wish: &'a Wish,
+    patch: &'a Patch<'a>,
+) -> Result<Call<'a>, Problem> {
+    let ask = Ask {
+        target,
+        patch,
+        merge: wish.merge,
+        lenient: wish.lenient,
+        idempotency_key: wish.vendor_key.as_deref(),
+    };
+    upstream.settings.vendor.encode(&ask).map_err(|refusal| refused(upstream, refusal))
 }
 
 /// The calls of one update, all before one deadline.

@@ -20,6 +20,7 @@ pub mod credentials;
 pub mod demo;
 pub mod facts;
 pub mod gateway;
+pub mod idempotency;
 pub mod layers;
 pub mod live;
 pub mod openapi;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::idempotency::Idempotency;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
@@ -14,6 +15,8 @@ pub struct Live {
     pub settings: Arc<Settings>,
     /// Its upstreams and rules.
     pub routes: Routes,
+    /// Its stored answers.
+    pub idempotency: Idempotency,
 }
 
 impl Live {
@@ -30,9 +33,19 @@ impl Live {
                 Err(fault) => faults.push(format!("upstreams.{name}: {fault}")),
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
+        let idempotency = Idempotency::new(&settings.idempotency)
+            .map_err(|fault| faults.push(format!("idempotency.{fault}")));
+        match idempotency {
+            Ok(idempotency) if faults.is_empty() => {
+                Ok(Live { routes: Routes::new(Arc::clone(&settings), upstreams), idempotency, settings })
+            }
+            _ => Err(faults),
         }
-        Ok(Live { routes: Routes::new(Arc::clone(&settings), upstreams), settings })
+    }
+
+    /// With what must outlive the configuration before this one: the stored answers.
+    #[must_use]
+    pub fn after(self, previous: &Live) -> Self {
+        Live { idempotency: self.idempotency.carry(&previous.idempotency), ..self }
     }
 }

@@ -86,6 +86,7 @@ fn patch() -> Value {
                 "Server-Timing": header("Milliseconds spent on the vendor and in the gateway."),
                 "Preference-Applied": header("The preferences that were honoured."),
                 "Idempotent-Replayed": header("true where a stored answer is given again."),
+                "Idempotency-Status": header("not-guaranteed where the update was done while the store of answers failed: sent again, it is done again."),
             },
             "content": { "application/json": { "schema": { "oneOf": [
                 { "$ref": "#/components/schemas/Conversation" },

@@ -61,6 +61,11 @@ impl Gateway {
         })
     }
 
+    /// What serves now.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
     /// The API listener's address.
     pub fn api(&self) -> SocketAddr {
         self.api
@@ -80,7 +85,12 @@ impl Gateway {
         tokio::time::sleep(server.drain_delay).await;
         // The receivers live as long as their tasks, which end only when told to.
         let _ = self.stop.send(true);
-        let finished = self.serving.await.unwrap_or(false);
+        let begun = tokio::time::Instant::now();
+        let mut finished = self.serving.await.unwrap_or(false);
+        // Updates with a key run on when their callers have gone.
+        let live = self.live.load_full();
+        finished &=
+            tokio::time::timeout_at(begun + server.drain_timeout, live.idempotency.idle()).await.is_ok();
         let _ = self.stop_admin.send(true);
         let _ = self.serving_admin.await;
         tracing::info!(finished, "stopped");

@@ -179,10 +179,14 @@ impl Checker<'_> {
                 lease
             }
         };
+        let ca_file = raw.ca_file.as_ref();
+        let ca_file = ca_file.and_then(|path| self.pem("idempotency.ca_file", path, "CERTIFICATE-----"));
         Idempotency {
             store,
+            ca_file,
             ttl: self.time("idempotency.ttl", raw.ttl, Time::secs(30 * 24 * HOUR)),
             max_entries: self.count("idempotency.max_entries", raw.max_entries, 1..=10_000_000),
+            max_bytes: self.size("idempotency.max_bytes", raw.max_bytes, Size::mib(64 * 1024)),
             lease,
             store_timeout: self.time("idempotency.store_timeout", raw.store_timeout, Time::secs(60)),
             on_store_failure: raw.on_store_failure,

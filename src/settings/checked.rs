@@ -218,8 +218,12 @@ pub struct Idempotency {
     pub store: Store,
     /// How long they are kept.
     pub ttl: Duration,
+    /// The authorities that are trusted for a shared store instead of the system's roots.
+    pub ca_file: Option<PathBuf>,
     /// How many are kept in memory.
     pub max_entries: usize,
+    /// How many bytes of them are kept in memory.
+    pub max_bytes: usize,
     /// How long a key stays taken; longer than any upstream's timeout.
     pub lease: Duration,
     /// For one answer of the shared store.

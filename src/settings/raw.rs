@@ -158,8 +158,12 @@ pub(crate) struct Idempotency {
     pub(crate) store: StoreText,
     /// How long an answer is kept.
     pub(crate) ttl: Time,
+    /// File of the authorities that are trusted for a shared store under TLS instead of the system's roots, PEM.
+    pub(crate) ca_file: Option<String>,
     /// How many answers are kept in memory.
     pub(crate) max_entries: u64,
+    /// How many bytes of answers are kept in memory.
+    pub(crate) max_bytes: Size,
     /// How long a key stays taken by a replica that died. Default: 30s, or 5s more than the longest upstream timeout.
     pub(crate) lease: Option<Time>,
     /// How long the shared store may take to answer.
@@ -173,7 +177,9 @@ impl Default for Idempotency {
         Idempotency {
             store: StoreText::default(),
             ttl: Time::secs(24 * 3600),
+            ca_file: None,
             max_entries: 10_000,
+            max_bytes: Size::mib(64),
             lease: None,
             store_timeout: Time(std::time::Duration::from_millis(50)),
             on_store_failure: OnStoreFailure::Refuse,

@@ -45,7 +45,9 @@ pub fn redacted(settings: &Settings) -> Value {
         "idempotency": {
             "store": store(&idempotency.store),
             "ttl": Time(idempotency.ttl),
+            "ca_file": idempotency.ca_file,
             "max_entries": idempotency.max_entries,
+            "max_bytes": Size(idempotency.max_bytes),
             "lease": Time(idempotency.lease),
             "store_timeout": Time(idempotency.store_timeout),
             "on_store_failure": match idempotency.on_store_failure {

@@ -117,6 +117,16 @@ fn the_words_of_faults() {
             ],
         ),
         (
+            "[idempotency]\nmax_bytes = \"65GiB\"\n",
+            &["parlance.toml:5:1: idempotency.max_bytes: is 65GiB, but at most 64GiB is allowed"],
+        ),
+        (
+            "[idempotency]\nca_file = \"/nowhere/ca.pem\"\n",
+            &[
+                "parlance.toml:5:1: idempotency.ca_file: the file /nowhere/ca.pem cannot be read (no such file or directory)",
+            ],
+        ),
+        (
             "[idempotency]\nlease = \"9s\"\n",
             &[
                 "parlance.toml:5:1: idempotency.lease: is 9s, but must be longer than the longest timeout of an upstream (10s), else a request that still runs could be done twice",

@@ -1,0 +1,41 @@
+//! Which updates with a key still run: callers may be gone, the updates are not.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// How many run.
+#[derive(Debug)]
+pub(super) struct Running(watch::Sender<usize>);
+
+impl Default for Running {
+    fn default() -> Self {
+        Running(watch::Sender::new(0))
+    }
+}
+
+/// One that runs, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket(Arc<Running>);
+
+impl Running {
+    pub(super) fn enter(running: &Arc<Self>) -> Ticket {
+        running.0.send_modify(|count| *count += 1);
+        Ticket(Arc::clone(running))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    pub(super) async fn none(&self) {
+        // The sender is `self`: it cannot be gone.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}

@@ -1,0 +1,93 @@
+//! Many callers, the same keys, several gateways, one store: one call of the vendor for each key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::redis_server::Redis;
+use super::rig::{Caller, PATH, Rig, caller, send};
+
+/// Callers and keys.
+pub(crate) fn size() -> (usize, usize) {
+    match std::env::var_os("PARLANCE_LONG") {
+        Some(_) => (64, 500),
+        None => (16, 60),
+    }
+}
+
+fn body(key: usize) -> String {
+    format!(r#"{{"context":{{"n":"{key}"}}}}"#)
+}
+
+/// Each caller sends every key to the gateways in turn, until it has an answer; all answers to a key are the same.
+pub(crate) async fn race(addresses: Vec<String>) {
+    let (callers, keys) = size();
+    let answers: Arc<Mutex<BTreeMap<usize, (Bytes, usize)>>> = Arc::default();
+    let addresses = Arc::new(addresses);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..callers {
+        let (answers, addresses, caller) = (Arc::clone(&answers), Arc::clone(&addresses), caller());
+        tasks.spawn(async move {
+            for key in 0..keys {
+                let address = &addresses[(number + key) % addresses.len()];
+                let (answer, replayed) = persist(&caller, address, key).await;
+                let mut answers = answers.lock().await;
+                let (first, firsts) = answers.entry(key).or_insert_with(|| (answer.clone(), 0));
+                assert_eq!(*first, answer, "two answers to key {key}");
+                *firsts += usize::from(!replayed);
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    let answers = answers.lock().await;
+    assert_eq!(answers.len(), keys);
+    for (key, (_, firsts)) in answers.iter() {
+        assert_eq!(*firsts, 1, "key {key} was answered first {firsts} times");
+    }
+}
+
+async fn persist(caller: &Caller, address: &str, key: usize) -> (Bytes, bool) {
+    let name = format!("key-{key}");
+    for _ in 0..2_000 {
+        let reply = send(caller, address, PATH, &[("idempotency-key", &name)], &body(key)).await;
+        match reply.status.as_u16() {
+            200 => return (reply.body.clone(), reply.is_replay()),
+            409 => assert_eq!(reply.code(), "idempotency-in-progress"),
+            _ => panic!("{reply:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("no answer to key {key}")
+}
+
+/// What the vendor saw.
+pub(crate) async fn assert_one_call_for_each_key(rig: &Rig) {
+    let (_, keys) = size();
+    let mut calls: BTreeMap<String, usize> = BTreeMap::new();
+    for body in rig.bodies().await {
+        *calls.entry(body).or_default() += 1;
+    }
+    assert_eq!(calls.len(), keys);
+    assert!(calls.values().all(|times| *times == 1), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_gateway_with_records_in_memory() {
+    let rig = Rig::in_memory().await;
+    race(vec![rig.address(0)]).await;
+    assert_one_call_for_each_key(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_with_records_in_a_redis() {
+    let redis = Redis::start(&[]);
+    let rig = Rig::start(2, &format!("{}\nstore_timeout = \"10s\"", redis.setting()), "").await;
+    race(vec![rig.address(0), rig.address(1)]).await;
+    assert_one_call_for_each_key(&rig).await;
+    assert_eq!(redis.keys().len(), size().1);
+}

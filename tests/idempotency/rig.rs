@@ -1,0 +1,199 @@
+//! Gateways over one sandbox, and a caller.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use parlance::live::Live;
+use parlance::run::Gateway;
+use parlance::settings;
+use parlance::telemetry::AccessLog;
+use parlance_sandbox::{Options, Sandbox};
+use serde_json::Value;
+
+/// The conversation that most requests are about.
+pub(crate) const PATH: &str = "/conversations/sms:conv_def456";
+/// An update of it.
+pub(crate) const BODY: &str = r#"{"context":{"order_id":"A-1"}}"#;
+const VENDOR: &str = "agentphone";
+
+/// Deadline of waits that end when something has happened.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Rig {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) gateways: Vec<Gateway>,
+    client: Caller,
+}
+
+pub(crate) type Caller = legacy::Client<HttpConnector, Full<Bytes>>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// The problem's code, without its prefix.
+    pub(crate) fn code(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let code = body["type"].as_str().unwrap_or_default();
+        code.strip_prefix("urn:parlance:problem:").unwrap_or(code).to_owned()
+    }
+
+    pub(crate) fn is_replay(&self) -> bool {
+        self.header("idempotent-replayed") == "true"
+    }
+}
+
+/// The configuration of a gateway over a sandbox; `idempotency` stands in the table of that name.
+pub(crate) fn config(sandbox: &Sandbox, idempotency: &str, more: &str) -> String {
+    let (url, credentials) = (sandbox.url(VENDOR).unwrap(), sandbox.credentials());
+    let key = &credentials[VENDOR].keys[0];
+    let upstream =
+        format!("vendor = \"{VENDOR}\"\nbase_url = \"{url}\"\ncredential = {{ value = \"{key}\" }}\n");
+    format!(
+        "default_upstream = \"sms\"\n\
+         [server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"0s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [defaults]\nmax_attempts = 1\nrate_limit = \"off\"\ntimeout = \"4s\"\n\
+         [defaults.circuit]\nfailures = 0\nsuccess_rate = 0.0\n\
+         [upstreams.sms]\n{upstream}\n[upstreams.other]\n{upstream}\n\
+         [[routes]]\nheaders = {{ x-tenant = \"other\" }}\nupstream = \"other\"\n\
+         [idempotency]\n{idempotency}\n{more}\n"
+    )
+}
+
+pub(crate) fn live(config: &str) -> Live {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("parlance.toml");
+    std::fs::write(&file, config).unwrap();
+    let settings = settings::load(&[file], &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:?}"));
+    Live::new(settings).unwrap()
+}
+
+pub(crate) fn caller() -> Caller {
+    legacy::Client::builder(TokioExecutor::new()).build_http()
+}
+
+pub(crate) async fn send(
+    caller: &Caller,
+    address: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
+    let mut request = Request::builder().method("PATCH").uri(format!("http://{address}{path}"));
+    if !headers.iter().any(|(name, _)| *name == "content-type") {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, value.as_bytes());
+    }
+    let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, caller.request(request)).await.expect("an answer in time");
+    let (head, body) = answer.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Reply { status: head.status, headers: head.headers, body }
+}
+
+impl Rig {
+    /// So many gateways with the same configuration.
+    pub(crate) async fn start(gateways: usize, idempotency: &str, more: &str) -> Self {
+        let sandbox = parlance_sandbox::start(Options { base_port: 0, ..Options::default() }).await.unwrap();
+        let config = config(&sandbox, idempotency, more);
+        let mut rig = Rig { sandbox, gateways: Vec::new(), client: caller() };
+        for _ in 0..gateways {
+            rig.gateways.push(Gateway::start(live(&config), AccessLog::new(None)).await.unwrap());
+        }
+        rig
+    }
+
+    /// One gateway that keeps its records in memory.
+    pub(crate) async fn in_memory() -> Self {
+        Rig::start(1, "store = \"memory\"", "").await
+    }
+
+    pub(crate) fn address(&self, gateway: usize) -> String {
+        self.gateways[gateway].api().to_string()
+    }
+
+    /// The usual update with this key.
+    pub(crate) async fn update(&self, gateway: usize, key: &str) -> Reply {
+        self.send(gateway, PATH, &[("idempotency-key", key)], BODY).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        gateway: usize,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
+        send(&self.client, &self.address(gateway), path, headers, body).await
+    }
+
+    pub(crate) async fn control(&self, method: &str, path: &str, body: &str) -> Value {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.sandbox.control_url()))
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .unwrap();
+        let answer = self.client.request(request).await.unwrap();
+        assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
+        serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap_or_default()
+    }
+
+    /// The next call of the vendor goes wrong in this way.
+    pub(crate) async fn fault(&self, rule: &str) {
+        self.control("POST", "/faults", rule).await;
+    }
+
+    /// How often the vendor was called, and how often it changed something.
+    pub(crate) async fn calls(&self) -> (u64, u64) {
+        let summary = self.control("GET", "/ledger/summary", "").await;
+        let vendor = &summary["vendors"][VENDOR];
+        (vendor["requests"].as_u64().unwrap(), vendor["effects"].as_u64().unwrap())
+    }
+
+    /// Waits until the vendor was called so often.
+    pub(crate) async fn called(&self, times: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.calls().await.0 < times {
+            assert!(Instant::now() < end, "the vendor was not called {times} times");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The bodies that the vendor received.
+    pub(crate) async fn bodies(&self) -> Vec<String> {
+        let ledger = self.control("GET", &format!("/ledger?vendor={VENDOR}"), "").await;
+        let entries = ledger["entries"].as_array().unwrap();
+        entries.iter().map(|entry| entry["body"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Asks until the answer is as wanted.
+pub(crate) async fn until<F>(mut ask: impl FnMut() -> F, wanted: impl Fn(&Reply) -> bool) -> Reply
+where
+    F: Future<Output = Reply>,
+{
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let reply = ask().await;
+        if wanted(&reply) {
+            return reply;
+        }
+        assert!(Instant::now() < end, "still {} {}", reply.status, String::from_utf8_lossy(&reply.body));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,208 @@
+//! What stands in the shared store is not ours: another holder's claim, another key's record, rubbish. And the way
+//! there under TLS.
+
+use std::time::Duration;
+
+use parlance::idempotency::{Asked, Fingerprint, Key, Token, Words, record};
+use parlance::problem::Code;
+
+use super::redis_server::Redis;
+use super::rig::{BODY, PATH, Rig, config, live};
+
+fn key_of(name: &str) -> Key {
+    let hex = name.strip_prefix("parlance:v1:").unwrap();
+    let mut key = [0; 32];
+    for (at, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+    }
+    Key(key)
+}
+
+async fn patient(redis: &Redis, gateways: usize, more: &str) -> Rig {
+    Rig::start(gateways, &format!("{}\nstore_timeout = \"5s\"\n{more}", redis.setting()), "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_lost_its_lease_overwrites_nothing() {
+    let redis = Redis::start(&[]);
+    let rig = patient(&redis, 1, "").await;
+    rig.fault(r#"{"mode":"delay","delay_ms":500}"#).await;
+    let (late, (name, foreign)) = tokio::join!(rig.update(0, "k"), async {
+        rig.called(1).await;
+        let name = redis.keys().remove(0);
+        let held = record::held(&key_of(&name), Token([1; 16]), Fingerprint([2; 32]));
+        redis.ask::<()>(&[b"SET", name.as_bytes(), &held, b"PX", b"60000"]);
+        (name, held)
+    });
+    // The late holder's caller has its answer; the key is its new holder's still.
+    assert_eq!(late.status, 200);
+    assert_eq!(redis.ask::<Vec<u8>>(&[b"GET", name.as_bytes()]), foreign);
+    assert_eq!(rig.gateways[0].live().idempotency.stats().lost_leases, 1);
+    // Nor does a late holder that was refused free the key of another.
+    redis.ask::<()>(&[b"DEL", name.as_bytes()]);
+    rig.fault(r#"{"mode":"delay","delay_ms":500,"status":429}"#).await;
+    let (refused, foreign) = tokio::join!(rig.update(0, "k"), async {
+        rig.called(2).await;
+        redis.ask::<()>(&[b"SET", name.as_bytes(), &foreign, b"PX", b"60000"]);
+        foreign
+    });
+    assert_eq!(refused.status, 429);
+    assert_eq!(redis.ask::<Vec<u8>>(&[b"GET", name.as_bytes()]), foreign);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_or_a_lease_is_over_when_the_store_says_so() {
+    let redis = Redis::start(&[]);
+    let rig = patient(&redis, 2, "lease = \"20s\"\nttl = \"1h\"").await;
+    rig.fault(r#"{"mode":"delay","delay_ms":400}"#).await;
+    let (first, ()) = tokio::join!(rig.update(0, "k"), async {
+        rig.called(1).await;
+        let left: i64 = redis.ask(&[b"PTTL", redis.keys()[0].as_bytes()]);
+        assert!((10_000..=20_000).contains(&left), "{left}");
+        // The lease runs out while the holder works: the next request is done, once.
+        redis.ask::<()>(&[b"DEL", redis.keys()[0].as_bytes()]);
+        let second = rig.update(1, "k").await;
+        assert!(second.status == 200 && !second.is_replay());
+    });
+    assert!(first.status == 200 && !first.is_replay());
+    for gateway in [0, 1] {
+        assert!(rig.update(gateway, "k").await.is_replay());
+    }
+    assert_eq!(rig.calls().await.0, 2);
+    let left: i64 = redis.ask(&[b"PTTL", redis.keys()[0].as_bytes()]);
+    assert!((3_000_000..=3_600_000).contains(&left), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_record_of_this_key_is_refused_and_nothing_is_sent() {
+    let redis = Redis::start(&[]);
+    // Even where failures of the store are overlooked: something was recorded, only what is not known.
+    let rig = patient(&redis, 1, "on_store_failure = \"proceed\"").await;
+    assert_eq!(rig.update(0, "a").await.status, 200);
+    let name = redis.keys().remove(0);
+    let good: Vec<u8> = redis.ask(&[b"GET", name.as_bytes()]);
+    let other = {
+        assert_eq!(rig.update(0, "b").await.status, 200);
+        redis.keys().into_iter().find(|key| *key != name).unwrap()
+    };
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let foreign: Vec<u8> = redis.ask(&[b"GET", other.as_bytes()]);
+    let newer = [b"parlance/9 done ".as_slice(), &good[16..]].concat();
+    let calls = rig.calls().await.0;
+    for poison in [&b""[..], b"rubbish", &good[..good.len() - 1], &flipped, &foreign, &newer] {
+        redis.ask::<()>(&[b"SET", name.as_bytes(), poison]);
+        let reply = rig.update(0, "a").await;
+        assert_eq!((reply.status.as_u16(), reply.code().as_str()), (503, "idempotency-store-unavailable"));
+    }
+    redis.ask::<()>(&[b"DEL", name.as_bytes()]);
+    redis.ask::<()>(&[b"RPUSH", name.as_bytes(), b"a list"]);
+    assert_eq!(rig.update(0, "a").await.status, 503);
+    assert_eq!(rig.calls().await.0, calls, "something was sent");
+    assert_eq!(rig.gateways[0].live().idempotency.stats().invalid_records, 7);
+    redis.ask::<()>(&[b"DEL", name.as_bytes()]);
+    redis.ask::<()>(&[b"SET", name.as_bytes(), &good]);
+    assert!(rig.update(0, "a").await.is_replay());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_learns_nothing_of_caller_key_path_and_request() {
+    let redis = Redis::start(&[]);
+    let rig = patient(&redis, 1, "").await;
+    let headers = [("idempotency-key", "order-4711"), ("prefer", "return=minimal")];
+    assert_eq!(rig.send(0, PATH, &headers, BODY).await.status, 204);
+    let name = redis.keys().remove(0);
+    let record: Vec<u8> = redis.ask(&[b"GET", name.as_bytes()]);
+    let all = [name.as_bytes(), &record].concat();
+    for secret in ["order-4711", "conv_def456", "order_id", "A-1"] {
+        assert!(!all.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_tls_the_stores_certificate_is_checked() {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = parameters.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(parameters, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let ca_file = file("ca.pem", authority.pem());
+    let tls_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let _redis = Redis::start(&[
+        "--tls-port",
+        &tls_port.to_string(),
+        "--tls-cert-file",
+        &file("cert.pem", certificate.pem()),
+        "--tls-key-file",
+        &file("key.pem", key.serialize_pem()),
+        "--tls-ca-cert-file",
+        &ca_file,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let trusted = format!(
+        "store = \"rediss://localhost:{tls_port}/0\"\nstore_timeout = \"5s\"\nca_file = \"{ca_file}\""
+    );
+    let rig = Rig::start(1, &trusted, "").await;
+    assert_eq!(rig.update(0, "k").await.status, 200);
+    assert!(rig.update(0, "k").await.is_replay());
+    // The system's roots know nothing of this authority.
+    let unknown = format!("store = \"rediss://localhost:{tls_port}/0\"\nstore_timeout = \"2s\"");
+    let stranger = Rig::start(1, &unknown, "").await;
+    assert_eq!(stranger.update(0, "k").await.code(), "idempotency-store-unavailable");
+    // Nor is another name taken.
+    let misnamed = trusted.replace("localhost", "127.0.0.1");
+    let misnamed = Rig::start(1, &misnamed, "").await;
+    assert_eq!(misnamed.update(0, "k").await.code(), "idempotency-store-unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_came_too_late_for_its_lease_is_given_back() {
+    let redis = Redis::start(&[]);
+    let rig = Rig::start(0, "", "").await;
+    let settings = format!("{}\nstore_timeout = \"10s\"\nlease = \"5s\"", redis.setting());
+    let live = live(&config(&rig.sandbox, &settings, ""));
+    let asked = |key| {
+        let path = "/p";
+        let words = Words {
+            caller: None,
+            key,
+            path,
+            upstream: "sms",
+            merge: false,
+            lenient: false,
+            minimal: false,
+            body: b"",
+        };
+        Asked::new(&words, "id".into())
+    };
+    let short = Duration::from_millis(1);
+    let first = live.idempotency.answer(asked("a"), short, async { panic!("an answer that is kept") }).await;
+    assert!(first.is_ok(), "connected");
+    redis.stop();
+    let work = async { panic!("it was too late for this") };
+    let (late, ()) = tokio::join!(
+        // Work that takes as long as the lease: nothing is begun that could outlive it.
+        live.idempotency.answer(asked("b"), Duration::from_secs(5), work),
+        async {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            redis.go_on();
+        }
+    );
+    assert_eq!(late.unwrap_err().code, Code::IdempotencyStoreUnavailable);
+    let stats = live.idempotency.stats();
+    assert_eq!((stats.claims, stats.lost_leases, stats.store_failures), (2, 1, 0));
+    assert_eq!(redis.keys().len(), 1, "the key is still taken");
+}
