@@ -63,7 +63,7 @@ fn false_and_nothing_are_no_dry_run() {
     let rig = Rig::usual();
     for query in ["dry_run=false", ""] {
         rig.clear();
-        let answer = rig.send(&request("sms:conv_def456", query, r#"{"title":"t"}"#));
+        let answer = rig.send(&request("sms:conv_abc123", query, r#"{"title":"t"}"#));
         assert_eq!((answer.status, &answer.json()["title"]), (200, &json!("t")));
         rig.only("agentphone");
     }

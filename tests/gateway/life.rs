@@ -59,7 +59,7 @@ fn every_request_is_one_line_without_a_secret() {
         Rig::usual().keeping("body-of-the-caller").keeping("chat_12345abcde").keeping("sent-by-the-vendor");
     rig.fault(&json!({
         "vendor": "agentphone", "mode": "status", "status": 400,
-        "body": { "detail": "key test-credential-agentphone is sent-by-the-vendor" },
+        "body": { "detail": format!("key {} is sent-by-the-vendor", rig.key("agentphone")) },
     }));
     // Not judged, as the id stands in the answers.
     let ask = |request: &Request| rig.connect().exchange(request).status;
@@ -67,7 +67,8 @@ fn every_request_is_one_line_without_a_secret() {
     let statuses = [
         ask(&patch(ID).header("X-Request-Id", "first")),
         ask(&patch("sms:conv_def456").header("X-Request-Id", "second")),
-        ask(&Request::new("GET", "/nowhere?key=test-credential-kakiyo").header("X-Request-Id", "third")),
+        ask(&Request::new("GET", &format!("/nowhere?key={}", rig.key("kakiyo")))
+            .header("X-Request-Id", "third")),
     ];
     assert_eq!(statuses, [200, 422, 404]);
     // The log is judged at the end: no line holds what is kept.

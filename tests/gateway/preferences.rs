@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::{Request, Rig};
 
-const SMS: &str = "sms:conv_def456";
+const SMS: &str = "sms:conv_abc123";
 
 fn preferring(body: &str, prefer: &str) -> Request {
     Request::patch(SMS, body).header("Prefer", prefer)
@@ -23,7 +23,7 @@ fn lenient_leaves_out_what_cannot_be_written() {
         let answer = rig.send(&preferring(body, prefer));
         assert_eq!(answer.status, 200, "{prefer}: {}", answer.text());
         assert_eq!(answer.header("preference-applied"), Some("handling=lenient"), "{prefer}");
-        assert_eq!(rig.only("agentphone").json(), json!({ "groupName": "t" }));
+        assert_eq!(rig.only("agentphone").json(), json!({ "group_name": "t" }));
         let conversation = answer.json();
         let mut left_out: Vec<&str> = conversation["warnings"]
             .as_array()
@@ -54,7 +54,7 @@ fn minimal_is_answered_without_a_body() {
     let answer = rig.send(&preferring(r#"{"title":"t"}"#, "return=minimal"));
     assert_eq!((answer.status, answer.header("content-type")), (204, None));
     assert_eq!(answer.header("preference-applied"), Some("return=minimal"));
-    assert_eq!(rig.only("agentphone").json(), json!({ "groupName": "t" }));
+    assert_eq!(rig.only("agentphone").json(), json!({ "group_name": "t" }));
     let whole = rig.send(&preferring(r#"{"title":"t"}"#, "return=representation"));
     assert_eq!((whole.status, whole.json()["title"].as_str()), (200, Some("t")));
     // A problem is a problem.

@@ -11,8 +11,8 @@ use super::http::{self, Answer, Connection, Request};
 use super::process::{Ended, Process};
 use super::{Tree, contract};
 
-/// The five upstreams of the stories, each with `test-credential-<vendor>`. Nothing but the test decides how often a
-/// vendor may fail.
+/// The five upstreams of the stories, each with a key that its vendor accepts. Nothing but the test decides how often
+/// a vendor may fail.
 const USUAL: &str = r#"
 [server]
 listen = "127.0.0.1:0"
@@ -24,24 +24,24 @@ circuit = { failures = 0, success_rate = 0.0 }
 [upstreams.sales]
 vendor = "kakiyo"
 base_url = "${kakiyo}"
-credential = { value = "test-credential-kakiyo" }
+credential = { value = "${kakiyo_key}" }
 [upstreams.support]
 vendor = "chatling"
 base_url = "${chatling}"
 chatbot_id = "9761342719"
-credential = { value = "test-credential-chatling" }
+credential = { value = "${chatling_key}" }
 [upstreams.voice]
 vendor = "sigmamind"
 base_url = "${sigmamind}"
-credential = { value = "test-credential-sigmamind" }
+credential = { value = "${sigmamind_key}" }
 [upstreams.planning]
 vendor = "cuadra"
 base_url = "${cuadra}"
-credential = { value = "test-credential-cuadra" }
+credential = { value = "${cuadra_key}" }
 [upstreams.sms]
 vendor = "agentphone"
 base_url = "${agentphone}"
-credential = { value = "test-credential-agentphone" }
+credential = { value = "${agentphone_key}" }
 "#;
 
 /// A gateway, the vendors behind it and a caller before it. Every answer is judged by [`contract`].
@@ -82,13 +82,18 @@ impl Sent {
     }
 }
 
+fn key(sandbox: &Sandbox, vendor: &str) -> String {
+    sandbox.credentials()[vendor].keys[0].clone()
+}
+
 impl Rig {
     /// The usual configuration.
     pub(crate) fn usual() -> Self {
         Rig::with("")
     }
 
-    /// The usual configuration under a second file. `${vendor}` stands for that vendor's origin.
+    /// The usual configuration under a second file. `${vendor}` stands for that vendor's origin, `${vendor_key}` for
+    /// its key.
     pub(crate) fn with(more: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -100,21 +105,14 @@ impl Rig {
         let write = |name: &str, text: &str| {
             let fill = |text: String, vendor: &&str| {
                 text.replace(&format!("${{{vendor}}}"), &sandbox.url(vendor).unwrap())
+                    .replace(&format!("${{{vendor}_key}}"), &key(&sandbox, vendor))
             };
             let path = files.path().join(name);
             std::fs::write(&path, parlance_sandbox::vendors().iter().fold(text.to_owned(), fill)).unwrap();
             path
         };
         let (usual, more) = (write("usual.toml", USUAL), write("more.toml", more));
-        let mut secrets = Vec::new();
-        for vendor in parlance_sandbox::vendors() {
-            let key = format!("test-credential-{vendor}");
-            let body = json!({ "accept": [key] }).to_string();
-            let answer =
-                http::once(control, &Request::new("PUT", &format!("/credentials/{vendor}")).body(body));
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            secrets.push(key);
-        }
+        let secrets = parlance_sandbox::vendors().iter().map(|vendor| key(&sandbox, vendor)).collect();
         let (process, api, admin) = Process::serve(&[&usual, &more]);
         Rig { process, api, admin, control, secrets, sandbox, _runtime: runtime, _files: files }
     }
@@ -209,6 +207,11 @@ impl Rig {
             let sent = self.sent(vendor);
             assert!(sent.is_empty(), "{sent:?}");
         }
+    }
+
+    /// The key that is configured for a vendor.
+    pub(crate) fn key(&self, vendor: &str) -> String {
+        key(&self.sandbox, vendor)
     }
 
     /// The first conversation that a vendor of the sandbox knows.
