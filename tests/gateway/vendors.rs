@@ -30,7 +30,7 @@ fn every_vendors_sample_has_its_effect() {
             match value["id"].as_str() {
                 // An agent or a contact may come back with more than its id, and the id with the vendor's prefix.
                 Some(id) => {
-                    assert!(reported["id"].as_str().is_some_and(|it| it.ends_with(id)), "{conversation}")
+                    assert!(reported["id"].as_str().is_some_and(|it| it.ends_with(id)), "{conversation}");
                 }
                 None => assert_eq!(reported, value, "{member} in {conversation}"),
             }

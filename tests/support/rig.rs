@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use parlance_sandbox::{Options, Sandbox};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -16,6 +16,7 @@ use super::{Tree, contract};
 const USUAL: &str = r#"
 [server]
 listen = "127.0.0.1:0"
+drain_delay = "0s"
 [admin]
 listen = "127.0.0.1:0"
 [defaults]
