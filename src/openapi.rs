@@ -40,13 +40,13 @@ pub fn value() -> Value {
                             "Allow": header("PATCH, OPTIONS"),
                             "Accept-Patch": header("The patch formats that are understood."),
                         },
-                    } },
+                    }, "default": any_problem() },
                 },
             },
             "/openapi.json": { "get": {
                 "operationId": "openapi",
                 "summary": "This document",
-                "responses": { "200": { "description": "OpenAPI 3.1.", "content": { "application/json": { "schema": { "type": "object" } } } } },
+                "responses": { "200": { "description": "OpenAPI 3.1.", "content": { "application/json": { "schema": { "type": "object" } } } }, "default": any_problem() },
             } },
         },
         "components": {
@@ -66,6 +66,14 @@ pub fn value() -> Value {
                 "Problem": problem_schema(),
             },
         },
+    })
+}
+
+/// What any request may be answered: it has no valid `Host`, or the gateway is full.
+fn any_problem() -> Value {
+    json!({
+        "description": "A problem.",
+        "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
     })
 }
 

@@ -1,0 +1,21 @@
+//! The product from outside: the program itself, over real sockets, between a caller and the five simulated vendors.
+
+// Always true here; it tells the lints that this is test code.
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bodies;
+mod callers;
+mod commands;
+mod dry_run;
+mod heads;
+mod ids;
+mod life;
+mod merge;
+mod preferences;
+mod resources;
+mod routing;
+mod stories;
+mod vendors;
