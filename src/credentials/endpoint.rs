@@ -240,7 +240,7 @@ fn denied(reply: &Reply, secret: &Secret) -> Trouble {
     }
 }
 
-/// The error's code in the words of RFC 6749 or of Stytch; nothing that could be the secret.
+/// The error's code, `error` or, as some endpoints call it, `error_type`; nothing that could be the secret.
 fn error_code(body: &[u8], secret: &Secret) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let code = body.get("error").or_else(|| body.get("error_type"))?.as_str()?;

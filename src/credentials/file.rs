@@ -5,7 +5,7 @@
 //! it, and times of modification, which such mounts get wrong, do not matter. Watching directories for events would see
 //! a change 0.2 s sooner, and on some file systems not at all.
 //!
-//! A changed text is used when it was read twice, [`SETTLE`] apart: a file that is being rewritten in place is never
+//! A changed text is used when it was read twice, [`SETTLE`] apart: a file caught while it is rewritten in place is not
 //! taken half. A file that is missing, empty or otherwise unusable leaves the secret in use as it is. So a change is
 //! used within about 0.3 s. A file system that hangs delays the files after it, never a request.
 

@@ -4,8 +4,8 @@
 //! | source | a change is seen | after a 401 of the vendor |
 //! | --- | --- | --- |
 //! | `value`, `env` | never | the 401 stands |
-//! | `file` | within about 0.3 s ([`file`]) | the file is read at once; with another key one repeat |
-//! | `oauth2` | renewed at 80 % of its life ([`token`]) | one new token for all who wait; with it one repeat |
+//! | `file` | within about 0.3 s ([`mod@file`]) | the file is read at once; with another key one repeat |
+//! | `oauth2` | renewed at 80 % of its life ([`mod@token`]) | one new token for all who wait; with it one repeat |
 
 mod endpoint;
 pub mod file;

@@ -74,7 +74,7 @@ impl Rig {
     pub(crate) fn settings(&self, vendor: &str, credential: &str, more: &str) -> settings::Settings {
         let url = self.sandbox.url(vendor).unwrap();
         let text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nmax_in_flight = 4096\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nmax_in_flight = 4096\ndrain_delay = \"0s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
              [upstreams.it]\nvendor = \"{vendor}\"\nbase_url = \"{url}\"\nmax_in_flight = 4096\nrate_limit = \"off\"\n\
              circuit = {{ failures = 0, success_rate = 0.0 }}\ncredential = {credential}\n{more}\n"
         );
