@@ -206,7 +206,8 @@ mod tests {
     #[test]
     fn who_is_let_in() {
         let callers = Callers::new(&[caller("crm", "k1", &["crm"]), caller("erp", "k2", &["erp"])], None);
-        let table: &[(&[&str], Option<&[&str]>, Option<&str>)] = &[
+        type Row<'a> = (&'a [&'a str], Option<&'a [&'a str]>, Option<&'a str>);
+        let table: &[Row<'_>] = &[
             (&["Bearer k1"], None, Some("crm")),
             (&["bearer  k2"], None, Some("erp")),
             (&["Bearer k1-next"], None, Some("crm")),
