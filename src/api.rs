@@ -90,6 +90,7 @@ async fn answer(
 ) -> Result<Response<Body>, Problem> {
     let (head, incoming) = request.into_parts();
     wishes::host(&head)?;
+    wishes::framing(&head)?;
     match head.uri.path().strip_prefix('/') {
         Some("openapi.json") => match head.method {
             Method::GET | Method::HEAD => Ok(json(StatusCode::OK, openapi::document())),
@@ -103,7 +104,8 @@ async fn answer(
             },
             _ => Err(not_found()),
         },
-        None => Err(not_found()),
+        // CONNECT and `OPTIONS *` name no resource; what follows a CONNECT is not ours to read.
+        None => Err(not_found().header(header::CONNECTION, "close")),
     }
 }
 
@@ -141,8 +143,8 @@ async fn patch(
     incoming: Incoming,
     facts: &mut Facts,
 ) -> Result<Response<Body>, Problem> {
-    let caller = callers::authenticate(&live.settings.callers, head)?;
-    facts.caller = caller.map(|caller| Arc::from(caller.name.as_str()));
+    let caller = live.callers.admit(head)?;
+    facts.caller = caller.map(|caller| Arc::clone(&caller.name));
     let dry_run = wishes::dry_run(head.uri.query())?;
     let merge = wishes::is_merge_patch(&head.headers)
         .map_err(|problem| problem.header(ACCEPT_PATCH_HEADER, ACCEPT_PATCH))?;
@@ -172,7 +174,7 @@ async fn patch(
         // What can be refused without the vendor is refused before the key is taken.
         gateway::check(&upstream, &target, &wish, &body)?;
         let words = Words {
-            caller: caller.map(|caller| caller.name.as_str()),
+            caller: caller.map(|caller| &*caller.name),
             key: &key,
             path: head.uri.path(),
             upstream: &upstream.name,

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::live::Live;
+use crate::reload::Source;
 use crate::run::Gateway;
 use crate::settings::{self, Settings};
 use crate::telemetry::{self, AccessLog, Lines};
@@ -89,8 +90,8 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failed> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(configuration) => serve(&load(&configuration.files)?),
-        Command::Check(configuration) => check(load(&configuration.files)?),
+        Command::Serve(configuration) => serve(source(configuration)),
+        Command::Check(configuration) => check(source(configuration).load().map_err(Failed)?),
         Command::Vendors { json: true } => print(&format!("{:#}\n", support::json())),
         Command::Vendors { json: false } => print(&support::table()),
         Command::Openapi => print(&String::from_utf8_lossy(&openapi::document())),
@@ -112,12 +113,11 @@ pub fn print(text: &str) -> Result<(), Failed> {
 }
 
 /// Reads the environment, the one time that it is read.
-fn load(files: &[PathBuf]) -> Result<Settings, Failed> {
+fn source(configuration: Configuration) -> Source {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    settings::load(files, &environment)
-        .map_err(|faults| Failed(faults.iter().map(ToString::to_string).collect()))
+    Source::new(configuration.files, environment)
 }
 
 fn check(settings: Settings) -> Result<(), Failed> {
@@ -137,16 +137,25 @@ fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
     }
 }
 
-fn serve(settings: &Settings) -> Result<(), Failed> {
+fn serve(source: Source) -> Result<(), Failed> {
+    let settings = source.load().map_err(Failed)?;
     let lines = Lines::start(io::stdout())?;
     telemetry::init(&lines, &settings.log.level)?;
     let access = AccessLog::new(settings.log.access.then(|| lines.clone()));
-    let live = Live::new(settings.clone()).map_err(Failed)?;
     let runtime = runtime(settings.server.workers.map(usize::from))?;
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let gateway = Gateway::start(live, access).await?;
-        signals.stop().await;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let live = Live::new(settings).map_err(Failed)?;
+        let mut gateway = Gateway::start(live, access).await?;
+        gateway.follow(source);
+        loop {
+            tokio::select! {
+                () = signals.stop() => break,
+                _ = hangup.recv() => gateway.reload(),
+                () = gateway.ended() => return Err("a listener ended by a defect".into()),
+            }
+        }
         tokio::select! {
             finished = gateway.drain() => match finished {
                 true => Ok(()),
@@ -155,6 +164,8 @@ fn serve(settings: &Settings) -> Result<(), Failed> {
             () = signals.stop() => Err("stopped by a second signal before requests in flight were finished".into()),
         }
     });
+    // What still runs is no longer waited for.
+    runtime.shutdown_background();
     lines.flush();
     served
 }

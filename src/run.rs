@@ -3,17 +3,74 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::admin::{Admin, Readiness};
-use crate::api::Api;
+use crate::layers::Load;
 use crate::live::Live;
-use crate::server::{Bound, Limits};
+use crate::reload::{Reloader, Reloads, Source};
+use crate::server::{Bound, ConnectionStats, Connections, Limits, Phase, Profile};
 use crate::stack;
 use crate::telemetry::AccessLog;
+
+/// How long the admin listener finishes what is in flight.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// What the parts of a running gateway count. Shared with whoever reads it.
+#[derive(Debug)]
+pub struct Vitals {
+    api: Arc<Connections>,
+    admin: Arc<Connections>,
+    load: Arc<Load>,
+    readiness: Readiness,
+    live: Arc<ArcSwap<Live>>,
+    /// What became of the attempts to reload.
+    pub reloads: Arc<Reloads>,
+}
+
+/// The counters of a gateway at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections of the API listener.
+    pub api: ConnectionStats,
+    /// Connections of the admin listener.
+    pub admin: ConnectionStats,
+    /// Requests to the API that are being answered.
+    pub running: usize,
+    /// Requests to the API that were refused because too many were running.
+    pub shed: u64,
+    /// Which configuration is at work, counted from 1.
+    pub generation: u64,
+    /// Configurations that took the place of another.
+    pub reloads: u64,
+    /// Configurations that were rejected.
+    pub reloads_rejected: u64,
+    /// Whether what stands in the files is at work.
+    pub reloaded: bool,
+    /// Whether new requests are no longer welcome.
+    pub draining: bool,
+}
+
+impl Vitals {
+    /// The counters now.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            api: self.api.stats(),
+            admin: self.admin.stats(),
+            running: self.load.running(),
+            shed: self.load.shed(),
+            generation: self.live.load().generation,
+            reloads: self.reloads.taken(),
+            reloads_rejected: self.reloads.rejected(),
+            reloaded: self.reloads.rejection().is_none(),
+            draining: !self.readiness.get(),
+        }
+    }
+}
 
 /// A gateway that serves.
 #[derive(Debug)]
@@ -22,10 +79,13 @@ pub struct Gateway {
     admin: SocketAddr,
     live: Arc<ArcSwap<Live>>,
     readiness: Readiness,
-    stop: watch::Sender<bool>,
-    stop_admin: watch::Sender<bool>,
+    vitals: Arc<Vitals>,
+    phase: watch::Sender<Phase>,
+    admin_phase: watch::Sender<Phase>,
     serving: JoinHandle<bool>,
     serving_admin: JoinHandle<bool>,
+    reload: Arc<Notify>,
+    reloading: Option<AbortHandle>,
 }
 
 impl Gateway {
@@ -37,15 +97,34 @@ impl Gateway {
         let admin = Bound::new(settings.admin.listen).await?;
         let (api_address, admin_address) = (api.address(), admin.address());
         let readiness = Readiness::default();
-        let (stop, stopped) = watch::channel(false);
-        let (stop_admin, admin_stopped) = watch::channel(false);
+        let (phase, api_phase) = watch::channel(Phase::Serving);
+        let (admin_phase, its_phase) = watch::channel(Phase::Serving);
+        let vitals = Arc::new(Vitals {
+            api: Arc::default(),
+            admin: Arc::default(),
+            load: Arc::default(),
+            readiness: readiness.clone(),
+            live: Arc::clone(&live),
+            reloads: Arc::default(),
+        });
 
-        let limits = Limits::from(&settings.server);
-        let edge = stack::edge(Api::new(Arc::clone(&live)), settings.server.max_in_flight, log);
-        let serving = tokio::spawn(api.serve(edge, limits.clone(), stopped, settings.server.drain_timeout));
-        let resources = Admin::new(Arc::clone(&live), readiness.clone(), admin_address);
-        let grace = std::time::Duration::from_secs(1);
-        let serving_admin = tokio::spawn(admin.serve(resources, limits, admin_stopped, grace));
+        let edge = stack::edge(Arc::clone(&live), Arc::clone(&vitals.load), log);
+        let current = Arc::clone(&live);
+        let profile = move || {
+            let live = current.load();
+            Profile { limits: Limits::from(&live.settings.server), tls: live.tls.clone() }
+        };
+        let serving = tokio::spawn(api.serve(edge, profile, api_phase, Arc::clone(&vitals.api)));
+
+        let resources = Admin::new(Arc::clone(&live), readiness.clone(), Arc::clone(&vitals), admin_address);
+        let current = Arc::clone(&live);
+        let profile = move || {
+            let limits = Limits { grace: ADMIN_GRACE, ..Limits::from(&current.load().settings.server) };
+            Profile { limits, tls: None }
+        };
+        let serving_admin =
+            tokio::spawn(admin.serve(resources, profile, its_phase, Arc::clone(&vitals.admin)));
+
         readiness.set(true);
         tracing::info!(listener = "api", address = %api_address, "listening");
         tracing::info!(listener = "admin", address = %admin_address, "listening");
@@ -54,16 +133,14 @@ impl Gateway {
             admin: admin_address,
             live,
             readiness,
-            stop,
-            stop_admin,
+            vitals,
+            phase,
+            admin_phase,
             serving,
             serving_admin,
+            reload: Arc::default(),
+            reloading: None,
         })
-    }
-
-    /// What serves now.
-    pub fn live(&self) -> Arc<Live> {
-        self.live.load_full()
     }
 
     /// The API listener's address.
@@ -76,22 +153,52 @@ impl Gateway {
         self.admin
     }
 
+    /// What its parts count.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
+    }
+
+    /// Follows the source that its configuration was made of: changes are at work within about a second.
+    pub fn follow(&mut self, source: Source) {
+        let reloader = Reloader::new(source, Arc::clone(&self.live), Arc::clone(&self.vitals.reloads));
+        let following = tokio::spawn(reloader.run(Arc::clone(&self.reload))).abort_handle();
+        if let Some(before) = self.reloading.replace(following) {
+            before.abort();
+        }
+    }
+
+    /// Reads the source that is followed again, changed or not.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Waits for the end of a listener that was not told to end, which only a defect brings about. Cancel safe.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            _ = &mut self.serving => {}
+            _ = &mut self.serving_admin => {}
+        }
+    }
+
     /// Says that it is not ready, goes on serving for `drain_delay`, then takes nothing new and finishes what is in
     /// flight. Gives whether all of it was finished in time.
     pub async fn drain(self) -> bool {
-        let server = self.live.load().settings.server.clone();
+        let delay = self.live.load().settings.server.drain_delay;
+        if let Some(reloading) = &self.reloading {
+            reloading.abort();
+        }
         self.readiness.set(false);
-        tracing::info!(delay_ms = server.drain_delay.as_millis(), "draining");
-        tokio::time::sleep(server.drain_delay).await;
-        // The receivers live as long as their tasks, which end only when told to.
-        let _ = self.stop.send(true);
-        let begun = tokio::time::Instant::now();
+        tracing::info!(delay_ms = delay.as_millis(), "draining");
+        self.phase.send_replace(Phase::Leaving);
+        tokio::time::sleep(delay).await;
+        self.phase.send_replace(Phase::Stopping);
+        let live = self.live.load_full();
+        let until = tokio::time::Instant::now() + live.settings.server.drain_timeout;
         let mut finished = self.serving.await.unwrap_or(false);
         // Updates with a key run on when their callers have gone.
-        let live = self.live.load_full();
-        finished &=
-            tokio::time::timeout_at(begun + server.drain_timeout, live.idempotency.idle()).await.is_ok();
-        let _ = self.stop_admin.send(true);
+        finished &= tokio::time::timeout_at(until, live.idempotency.idle()).await.is_ok();
+        self.admin_phase.send_replace(Phase::Stopping);
+        // Nobody is owed an answer about the health of what has stopped.
         let _ = self.serving_admin.await;
         tracing::info!(finished, "stopped");
         finished

@@ -40,6 +40,24 @@ pub fn host(head: &Parts) -> Result<(), Problem> {
         .header(header::CONNECTION, "close"))
 }
 
+/// What hyper lets through and another server in the chain might read in another way (RFC 9112 6.1), and what is asked
+/// for that is not done here.
+pub fn framing(head: &Parts) -> Result<(), Problem> {
+    let refuse =
+        |detail: &str| Err(Problem::new(Code::InvalidHeader, detail).header(header::CONNECTION, "close"));
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => {}
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {}
+        _ => return refuse("The only Transfer-Encoding is chunked, given once."),
+    }
+    let mut wishes = head.headers.get_all(header::EXPECT).iter();
+    if wishes.any(|wish| !wish.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return refuse("The only Expect that can be met is 100-continue.");
+    }
+    Ok(())
+}
+
 /// `?dry_run=true|false`, and nothing else.
 pub fn dry_run(query: Option<&str>) -> Result<bool, Problem> {
     match query {

@@ -183,7 +183,7 @@ pub enum Null {
 }
 
 /// Where a vendor is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: Scheme,
     authority: Authority,
@@ -236,7 +236,7 @@ impl Origin {
 }
 
 /// One configured upstream, as an adapter needs it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// Its name in the configuration.
     pub name: String,

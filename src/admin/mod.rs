@@ -16,6 +16,7 @@ use tower::Service;
 use crate::body::{self, Body};
 use crate::live::Live;
 use crate::problem::{Code, Problem};
+use crate::run::Vitals;
 use crate::settings;
 
 /// Whether new requests are welcome.
@@ -39,13 +40,19 @@ impl Readiness {
 pub struct Admin {
     live: Arc<ArcSwap<Live>>,
     readiness: Readiness,
+    vitals: Arc<Vitals>,
     address: SocketAddr,
 }
 
 impl Admin {
     /// On this address.
-    pub fn new(live: Arc<ArcSwap<Live>>, readiness: Readiness, address: SocketAddr) -> Self {
-        Admin { live, readiness, address }
+    pub fn new(
+        live: Arc<ArcSwap<Live>>,
+        readiness: Readiness,
+        vitals: Arc<Vitals>,
+        address: SocketAddr,
+    ) -> Self {
+        Admin { live, readiness, vitals, address }
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
@@ -91,7 +98,10 @@ impl Admin {
                 return problem(refusal);
             }
         }
-        let shown = settings::redacted(&live.settings);
+        let mut shown = settings::redacted(&live.settings);
+        if let Some(members) = shown.as_object_mut() {
+            members.insert("status".to_owned(), self.vitals.reloads.shown(&live));
+        }
         match serde_json::to_vec_pretty(&shown) {
             Ok(text) => typed(StatusCode::OK, "application/json", text),
             Err(error) => problem(Problem::new(Code::Internal, error.to_string())),

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use tower::{BoxError, Layer, Service};
+use tower::{Layer, Service};
 
 use crate::api::Refused;
 use crate::body::Body;
@@ -36,15 +36,14 @@ pub struct Rescue<S> {
 
 impl<S, B> Service<Request<B>> for Rescue<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
-    S::Error: Into<BoxError>,
+    S: Service<Request<B>, Response = Response<Body>, Error = Refused>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Rescuing<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Load shedding below is always ready; an error here would be said by `call` again.
+        // The limit below is always ready; an error here would be said by `call` again.
         self.inner.poll_ready(cx).map(|_| Ok(()))
     }
 
@@ -65,10 +64,9 @@ pin_project! {
     }
 }
 
-impl<F, E> Future for Rescuing<F>
+impl<F> Future for Rescuing<F>
 where
-    F: Future<Output = Result<Response<Body>, E>>,
-    E: Into<BoxError>,
+    F: Future<Output = Result<Response<Body>, Refused>>,
 {
     type Output = Result<Response<Body>, Infallible>;
 
@@ -79,7 +77,7 @@ where
         let refused = match polled {
             Ok(polled) => match ready!(polled) {
                 Ok(response) => return Poll::Ready(Ok(response)),
-                Err(error) => refused(error.into()),
+                Err(refused) => refused,
             },
             Err(_) => Refused {
                 problem: Problem::new(
@@ -95,17 +93,5 @@ where
         let mut response = problem.into_response(this.id);
         response.extensions_mut().insert(facts);
         Poll::Ready(Ok(response))
-    }
-}
-
-fn refused(error: BoxError) -> Refused {
-    match error.downcast::<Refused>() {
-        Ok(refused) => *refused,
-        // The only other error of the stack is tower's `Overloaded`.
-        Err(_) => Refused {
-            problem: Problem::new(Code::Overloaded, "The gateway has as many requests in flight as it may.")
-                .retry_after(1),
-            facts: Facts::default(),
-        },
     }
 }

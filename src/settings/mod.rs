@@ -22,6 +22,7 @@ mod raw;
 mod raw_credential;
 mod raw_upstream;
 mod redact;
+mod same;
 mod schema;
 mod secret;
 mod typed;

@@ -1,0 +1,133 @@
+//! Requests at a time, over all connections. What is beyond the limit is refused at once: a queue would answer
+//! requests whose callers are gone.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use arc_swap::ArcSwap;
+use http::Request;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::api::Refused;
+use crate::facts::Facts;
+use crate::live::Live;
+use crate::problem::{Code, Problem};
+
+/// Puts [`Limit`] around a service. A clone counts with it.
+#[derive(Debug, Clone)]
+pub struct LimitLayer {
+    live: Arc<ArcSwap<Live>>,
+    load: Arc<Load>,
+}
+
+/// What the limit counts.
+#[derive(Debug, Default)]
+pub struct Load {
+    running: AtomicUsize,
+    shed: AtomicU64,
+}
+
+impl Load {
+    /// Requests that are being answered.
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were refused because too many were running.
+    pub fn shed(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed)
+    }
+}
+
+impl LimitLayer {
+    /// The limit is whatever the live configuration says when a request comes.
+    pub fn new(live: Arc<ArcSwap<Live>>, load: Arc<Load>) -> Self {
+        LimitLayer { live, load }
+    }
+}
+
+impl<S> Layer<S> for LimitLayer {
+    type Service = Limit<S>;
+
+    fn layer(&self, inner: S) -> Limit<S> {
+        Limit { inner, live: Arc::clone(&self.live), load: Arc::clone(&self.load) }
+    }
+}
+
+/// Lets as many requests in as may run at a time.
+#[derive(Debug, Clone)]
+pub struct Limit<S> {
+    inner: S,
+    live: Arc<ArcSwap<Live>>,
+    load: Arc<Load>,
+}
+
+impl<S, B> Service<Request<B>> for Limit<S>
+where
+    S: Service<Request<B>, Error = Refused>,
+{
+    type Response = S::Response;
+    type Error = Refused;
+    type Future = Limited<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let place = Place::take(&self.load, self.live.load().settings.server.max_in_flight);
+        let inner = place.as_ref().map(|_| self.inner.call(request));
+        Limited { inner, _place: place }
+    }
+}
+
+/// One of the places, until it is dropped.
+#[derive(Debug)]
+struct Place(Arc<Load>);
+
+impl Place {
+    fn take(load: &Arc<Load>, places: usize) -> Option<Self> {
+        let one_more = |running| (running < places).then_some(running + 1);
+        if load.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            load.shed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Place(Arc::clone(load)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pin_project! {
+    /// The answer on its way, or none because there was no place.
+    #[derive(Debug)]
+    pub struct Limited<F> {
+        #[pin]
+        inner: Option<F>,
+        _place: Option<Place>,
+    }
+}
+
+impl<F, T> Future for Limited<F>
+where
+    F: Future<Output = Result<T, Refused>>,
+{
+    type Output = Result<T, Refused>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(inner) = self.project().inner.as_pin_mut() {
+            return Poll::Ready(ready!(inner.poll(cx)));
+        }
+        let problem = Problem::new(Code::Overloaded, "The gateway has as many requests in flight as it may.")
+            .retry_after(1);
+        Poll::Ready(Err(Refused { problem, facts: Facts::default() }))
+    }
+}

@@ -1,0 +1,108 @@
+//! One connection from its handshake to its end.
+
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::TcpStream;
+use tokio::sync::watch as channel;
+use tower::Service;
+
+use super::pulse::{Pulse, Tracked};
+use super::stats::Connections;
+use super::watch::{Step, Watch};
+use super::wire::{Stream, Wire};
+use super::{Phase, Profile};
+use crate::body::Body;
+use crate::tls::{Peer, Tls};
+
+/// Serves a connection to its end. How it ends is the peer's business; its requests are logged one by one.
+pub(super) async fn serve<S>(
+    stream: TcpStream,
+    builder: auto::Builder<TokioExecutor>,
+    service: S,
+    profile: Profile,
+    phase: channel::Receiver<Phase>,
+    connections: Arc<Connections>,
+) where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let _open = connections.open();
+    // An answer is written at once; waiting for more to come would only delay it.
+    let _ = stream.set_nodelay(true);
+    let Profile { limits, tls } = profile;
+    let (stream, peer) = match tls {
+        None => (Stream::Plain(stream), None),
+        Some(tls) => {
+            let shaken = tokio::time::timeout(limits.header_timeout, handshake(&tls, stream)).await;
+            match shaken.unwrap_or_else(|_| Err("it took too long".to_owned())) {
+                Ok((stream, peer)) => (stream, peer),
+                Err(reason) => {
+                    connections.handshake_refused();
+                    tracing::debug!(reason, "a TLS handshake failed");
+                    return;
+                }
+            }
+        }
+    };
+    let pulse = Arc::new(Pulse::new());
+    let wire = Wire::new(stream, Arc::clone(&pulse), Arc::clone(&connections), limits.header_timeout);
+    let service = Tracked::new(service, Arc::clone(&pulse), peer);
+    let connection = builder.serve_connection(TokioIo::new(wire), service).into_owned();
+    let watch = Watch::new(&limits, pulse.begun(), lot());
+    if !watched(connection, watch, &pulse, phase).await {
+        connections.cut_off();
+    }
+}
+
+async fn handshake(tls: &Tls, stream: TcpStream) -> Result<(Stream, Option<Arc<Peer>>), String> {
+    let (stream, peer) = tls.accept(stream).await.map_err(|error| error.to_string())?;
+    Ok((Stream::Tls(Box::new(stream)), peer.map(Arc::new)))
+}
+
+/// Drives a connection and ends it when it is time. Gives whether it ended by agreement.
+async fn watched<C>(
+    connection: C,
+    mut watch: Watch,
+    pulse: &Pulse,
+    mut phase: channel::Receiver<Phase>,
+) -> bool
+where
+    C: GracefulConnection,
+{
+    let mut connection = pin!(connection);
+    let mut alarm = pin!(tokio::time::sleep_until(Instant::now().into()));
+    let mut told = true;
+    loop {
+        // Where nobody is left to say it, it is over as well.
+        let now = if told { *phase.borrow_and_update() } else { Phase::Stopping };
+        let next = match watch.step(pulse, now, Instant::now()) {
+            Step::Wait(next) => next,
+            Step::Close(next) => {
+                connection.as_mut().graceful_shutdown();
+                next
+            }
+            Step::Drop => return false,
+        };
+        alarm.as_mut().reset(next.into());
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return true,
+            changed = phase.changed(), if told => told = changed.is_ok(),
+            () = alarm.as_mut() => {}
+        }
+    }
+}
+
+/// A number that differs from connection to connection; nobody needs to be unable to guess it.
+fn lot() -> u8 {
+    RandomState::new().build_hasher().finish().to_le_bytes()[0]
+}

@@ -1,0 +1,228 @@
+//! Listeners: accepting, serving, draining.
+//!
+//! ```text
+//! accept ──> connection ── TLS ──> Wire (slow heads) ──> hyper ──> Tracked (last answers, who asks) ──> stack
+//!               └── Watch: idle, too old, stopping ──> GOAWAY or `Connection: close`
+//! ```
+//!
+//! What hyper does not limit is limited here: the time from a head's first byte to its last, the life of a connection
+//! that asks nothing, and the age of one that never stops asking.
+
+mod connection;
+mod pulse;
+mod stats;
+mod watch;
+mod wire;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch as channel;
+use tokio::task::{JoinError, JoinSet};
+use tower::Service;
+
+use crate::body::Body;
+use crate::settings;
+use crate::tls::Tls;
+
+pub use stats::{ConnectionStats, Connections};
+
+/// The head of a request may be this long; hyper's own default is some 400 KiB.
+const MAX_HEAD: usize = 32 * 1024;
+/// Header lines of a request.
+const MAX_HEADERS: usize = 64;
+/// HTTP/2 requests of one connection at a time.
+const MAX_STREAMS: u32 = 100;
+/// After which an HTTP/2 peer is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take to say so.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after an error of `accept` that is not the fault of one connection (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a full listener looks whether its limit was raised.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+/// How long connections are still taken out of the kernel's queue after the end was announced.
+const EMPTYING: Duration = Duration::from_secs(1);
+
+/// What a listener keeps to.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For a TLS handshake, and for the head of a request from its first byte to its last.
+    pub header_timeout: Duration,
+    /// For a connection without a request.
+    pub idle_timeout: Duration,
+    /// After which a connection is ended gently.
+    pub max_age: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// How long accepted requests may take once the listener stops.
+    pub grace: Duration,
+}
+
+impl From<&settings::Server> for Limits {
+    fn from(server: &settings::Server) -> Self {
+        Limits {
+            header_timeout: server.header_timeout,
+            idle_timeout: server.idle_timeout,
+            max_age: server.max_connection_age,
+            max_connections: server.max_connections,
+            grace: server.drain_timeout,
+        }
+    }
+}
+
+/// What holds for a new connection. Connections that are open keep what held when they came.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Times and numbers.
+    pub limits: Limits,
+    /// TLS; without it plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// How far a listener is on its way to the end. It only goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Not on it.
+    Serving,
+    /// Everything is still answered, over HTTP/1 with `Connection: close`.
+    Leaving,
+    /// Nothing new is accepted, what is in flight is finished.
+    Stopping,
+}
+
+/// A listener that is bound and takes connections into its queue, but serves none yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds an address. The error says which.
+    pub async fn new(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|e| io::Error::new(e.kind(), format!("{address} cannot be bound: {e}")))?;
+        let address = listener.local_addr()?;
+        Ok(Bound { listener, address })
+    }
+
+    /// The address, with the port that was chosen if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `phase` says [`Phase::Stopping`]; then finishes what is in flight, for at most the profile's
+    /// grace. Gives whether all of it was finished. `profile` is asked anew for each connection.
+    pub async fn serve<S>(
+        self,
+        service: S,
+        profile: impl Fn() -> Profile + Send,
+        mut phase: channel::Receiver<Phase>,
+        connections: Arc<Connections>,
+    ) -> bool
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let builder = builder();
+        let mut open = JoinSet::new();
+        let serve = |stream: TcpStream, phase: channel::Receiver<Phase>| {
+            connection::serve(
+                stream,
+                builder.clone(),
+                service.clone(),
+                profile(),
+                phase,
+                Arc::clone(&connections),
+            )
+        };
+        let stop = phase.clone();
+        loop {
+            // Beyond the limit connections wait in the kernel's queue.
+            let full = open.len() >= profile().limits.max_connections;
+            tokio::select! {
+                biased;
+                () = stopping(&mut phase) => break,
+                Some(ended) = open.join_next() => note(ended),
+                accepted = self.listener.accept(), if !full => match accepted {
+                    Ok((stream, _)) => {
+                        open.spawn(serve(stream, stop.clone()));
+                    }
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                () = tokio::time::sleep(FULL_PAUSE), if full => {}
+            }
+        }
+        // Connections that the kernel has accepted for us already are not ours to drop: closing the listener would
+        // reset them.
+        let emptied = tokio::time::Instant::now() + EMPTYING;
+        while let Ok(Ok((stream, _))) =
+            tokio::time::timeout(Duration::from_millis(1), self.listener.accept()).await
+        {
+            open.spawn(serve(stream, stop.clone()));
+            if tokio::time::Instant::now() > emptied {
+                break;
+            }
+        }
+        drop(self.listener);
+        let finish = async {
+            while let Some(ended) = open.join_next().await {
+                note(ended);
+            }
+        };
+        tokio::time::timeout(profile().limits.grace, finish).await.is_ok()
+    }
+}
+
+/// Waits for the word to stop, or for nobody being left to give it.
+async fn stopping(phase: &mut channel::Receiver<Phase>) {
+    let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+}
+
+/// A defect in the task of one connection is that connection's end, and nobody else's.
+fn note(ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        tracing::error!("the task of a connection panicked");
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // It would count idle time as part of the next head; `wire` and `watch` tell them apart.
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(16 * 1024);
+    builder
+}
+
+/// Errors of `accept` that are about the connection that was to be accepted, not about the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}

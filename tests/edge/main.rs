@@ -1,0 +1,14 @@
+//! The gateway's own listeners and its life: who calls, how slowly, and what becomes of them when it changes or ends.
+
+// Always true here; it tells the lints that this is test code.
+#![cfg(test)]
+
+mod bench;
+mod load;
+mod pki;
+mod program;
+
+mod identity;
+mod ingress;
+mod lifecycle;
+mod reload;
