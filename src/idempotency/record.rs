@@ -11,7 +11,7 @@
 //! the store and means harm.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::{Answer, KEPT};
 use super::asked::hash;
@@ -100,7 +100,7 @@ fn write(answer: &Answer, out: &mut Vec<u8>) {
 
 fn answered(record: &Bytes) -> Option<Answer> {
     let mut rest: &[u8] = record;
-    let status = StatusCode::from_u16(u16::from_be_bytes(*take(&mut rest)?)).ok()?;
+    let status = u16::from_be_bytes(*take(&mut rest)?).try_into().ok()?;
     let [length] = *take(&mut rest)?;
     let code = std::str::from_utf8(part(&mut rest, length.into())?).ok()?;
     let applied = match take(&mut rest)? {
