@@ -153,6 +153,11 @@ impl Gateway {
         self.admin
     }
 
+    /// The configuration at work just now.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
     /// What its parts count.
     pub fn vitals(&self) -> Arc<Vitals> {
         Arc::clone(&self.vitals)

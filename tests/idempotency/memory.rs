@@ -9,7 +9,7 @@ use parlance::idempotency::memory::{Limits, Memory};
 use parlance::idempotency::{Answer, Answered, Asked, Claimed, Fingerprint, Key, Token, Unavailable, Words};
 use proptest::prelude::*;
 
-use super::rig::{BODY, PATH, Rig, config, live, until};
+use super::rig::{BODY, PATH, Rig, config, live, read, until};
 
 const LEASE: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(300);
@@ -224,13 +224,13 @@ async fn records_outlive_a_configuration_and_are_counted_on() {
     let work = |text: &'static str| async move { (answer(text), Duration::ZERO) };
     let second = Duration::from_secs(1);
     assert!(first.idempotency.answer(asked(), second, work("one")).await.is_ok());
-    let renewed = live(&config(&rig.sandbox, "ttl = \"1h\"\nmax_entries = 5", "")).after(&first);
+    let renewed = first.next(read(&config(&rig.sandbox, "ttl = \"1h\"\nmax_entries = 5", ""))).unwrap();
     match renewed.idempotency.answer(asked(), second, work("two")).await {
         Ok(Answered::Replayed(stored)) => assert_eq!(stored, answer("one")),
         other => panic!("{other:?}"),
     }
     assert_eq!((renewed.idempotency.stats().claims, renewed.idempotency.stats().replays), (1, 1));
-    let elsewhere = live(&config(&rig.sandbox, "store = \"redis://127.0.0.1:1\"", "")).after(&renewed);
+    let elsewhere = renewed.next(read(&config(&rig.sandbox, "store = \"redis://127.0.0.1:1\"", ""))).unwrap();
     assert!(elsewhere.idempotency.answer(asked(), second, work("three")).await.is_err());
 }
 

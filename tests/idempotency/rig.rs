@@ -74,11 +74,14 @@ pub(crate) fn config(sandbox: &Sandbox, idempotency: &str, more: &str) -> String
 }
 
 pub(crate) fn live(config: &str) -> Live {
+    Live::new(read(config)).unwrap()
+}
+
+pub(crate) fn read(config: &str) -> settings::Settings {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("parlance.toml");
     std::fs::write(&file, config).unwrap();
-    let settings = settings::load(&[file], &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:?}"));
-    Live::new(settings).unwrap()
+    settings::load(&[file], &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 pub(crate) fn caller() -> Caller {
