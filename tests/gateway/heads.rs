@@ -167,7 +167,7 @@ fn only_the_vendor_that_takes_a_key_gets_one() {
     rig.patch(planning, &title(1));
     rig.patch(planning, &title(2));
     rig.send(&Request::patch(planning, &title(3)).header("Idempotency-Key", "of-the-caller"));
-    rig.send(&Request::patch(ID, BODY).header("Idempotency-Key", "of-the-caller"));
+    rig.send(&Request::patch(ID, BODY).header("Idempotency-Key", "another-of-the-caller"));
     let sent = rig.sent("cuadra");
     let keys: Vec<&str> = sent.iter().map(|sent| sent.header("idempotency-key").unwrap()).collect();
     assert_eq!(keys.len(), 3);

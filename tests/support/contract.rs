@@ -50,7 +50,7 @@ const PROBLEMS: &[(&str, u16, bool)] = &[
 const WITH_RETRY_AFTER: [&str; 3] = ["idempotency-in-progress", "caller-rate-limited", "overloaded"];
 
 /// Headers that an answer may have; anything else would come from the vendor.
-const HEADERS: [&str; 18] = [
+const HEADERS: [&str; 19] = [
     "accept-encoding",
     "accept-patch",
     "allow",
@@ -59,6 +59,7 @@ const HEADERS: [&str; 18] = [
     "content-length",
     "content-type",
     "date",
+    "idempotency-status",
     "idempotent-replayed",
     "preference-applied",
     "proxy-status",
