@@ -210,9 +210,9 @@ fn comparable(answer: &Tree) -> Tree {
         }
         other => other.clone(),
     };
-    let members = members.into_iter().map(|(name, value)| match name.as_str() {
-        "warnings" | "errors" => {
-            let mut entries: Vec<Tree> = value.items().iter().map(free).collect();
+    let members = members.into_iter().map(|(name, value)| match (name.as_str(), &value) {
+        ("warnings" | "errors", Tree::List(entries)) => {
+            let mut entries: Vec<Tree> = entries.iter().map(free).collect();
             entries.sort_by_key(Tree::to_string);
             (name, Tree::List(entries))
         }

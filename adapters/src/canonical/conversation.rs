@@ -213,7 +213,7 @@ impl Conversation<'_> {
         out.extend_from_slice(b",\"upstream\":");
         quote(upstream, out);
         member(out, "title", &self.title, raw);
-        member(out, "status", &self.status, |status, out| quote(status.as_str(), out));
+        member(out, "status", &self.status, |status, out| word(status.as_str(), out));
         member(out, "archived", &self.archived, boolean);
         member(out, "important", &self.important, boolean);
         member(out, "context", &self.context, raw);
@@ -248,7 +248,7 @@ impl Messages<'_> {
     fn write(&self, message: &Message<'_>, out: &mut Vec<u8>) {
         let start = out.len();
         member(out, "id", &message.id, raw);
-        member(out, "role", &message.role, |role, out| quote(role.as_str(), out));
+        member(out, "role", &message.role, |role, out| word(role.as_str(), out));
         member(out, "text", &message.text, |text, out| out.extend_from_slice(text.as_bytes()));
         member(out, "created_at", &message.created_at, time);
         let attachments = self.attachments.get(message.attachments.clone()).unwrap_or_default();
@@ -294,6 +294,13 @@ fn member<T>(out: &mut Vec<u8>, name: &str, slot: &Slot<T>, write: impl FnOnce(&
 
 fn raw(value: &Raw<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(value.text().as_bytes());
+}
+
+/// One of our own words, in which nothing needs an escape.
+fn word(word: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'"');
 }
 
 fn boolean(value: &bool, out: &mut Vec<u8>) {

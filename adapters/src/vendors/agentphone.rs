@@ -15,7 +15,7 @@ use crate::adapter::{
 use crate::canonical::{
     Agent, Attachment, Contact, Conversation, Field, Message, Messages, Role, Slot, Time,
 };
-use crate::json::{Kind, Malformed, Reader};
+use crate::json::{Kind, Malformed, Raw, Reader};
 use crate::reading::{self, Rest};
 
 static SPEC: Spec = Spec {
@@ -154,9 +154,14 @@ fn message<'a>(
         }
         Ok(())
     })?;
+    // No URL twice. Few are compared with one another, many are looked up.
+    let many = urls.len() > 16;
     let mut seen = HashSet::new();
     for url in urls.into_iter().chain(single) {
-        if seen.insert(url.as_str()) {
+        let text = url.as_str();
+        let files = all.attachments.get(first_file..).unwrap_or_default();
+        let known = !many && files.iter().any(|file| file.url.and_then(Raw::as_str) == text);
+        if !known && (!many || seen.insert(text)) {
             all.attachments.push(Attachment { url: Some(url), ..Attachment::default() });
         }
     }

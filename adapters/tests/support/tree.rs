@@ -48,14 +48,6 @@ impl Tree {
         }
     }
 
-    /// The items of a list; none of anything else.
-    pub(crate) fn items(&self) -> &[Tree] {
-        match self {
-            Tree::List(items) => items,
-            _ => &[],
-        }
-    }
-
     /// The same value with every object's members in the order of their names.
     pub(crate) fn sorted(&self) -> Tree {
         match self {
