@@ -12,15 +12,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
 use tower::Service;
 
 use super::resolve::Resolver;
 use crate::settings;
+
+/// How long a new connection without TLS is looked at before it is used.
+const GLANCE: Duration = Duration::from_millis(1);
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Wire = HttpsConnector<HttpConnector<Resolver>>;
@@ -189,11 +193,23 @@ impl Service<Uri> for Connector {
                 Ok(connected) => connected,
                 Err(_) => Err(ConnectFault::Timeout.into()),
             };
+            let connected = match connected {
+                Ok(MaybeHttpsStream::Http(io)) if hung_up(io.inner()).await => {
+                    Err(ConnectFault::Broken.into())
+                }
+                connected => connected,
+            };
             let count = if connected.is_ok() { &counters.made } else { &counters.failed };
             count.fetch_add(1, Relaxed);
             connected
         })
     }
+}
+
+/// Whether the peer of a new connection without TLS closes it at once, as balancers do that have nobody behind them.
+/// Noticed before the request is sent, this is no doubt about the update. TLS finds it out in its handshake.
+async fn hung_up(tcp: &TcpStream) -> bool {
+    matches!(tokio::time::timeout(GLANCE, tcp.peek(&mut [0])).await, Ok(Ok(0) | Err(_)))
 }
 
 /// TLS 1.2 and 1.3 with verification; there is no way to switch it off.

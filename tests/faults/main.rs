@@ -1,0 +1,14 @@
+//! Upstream faults: whatever goes wrong between the gateway and a vendor, the caller is told the truth in time.
+
+// Always true here; it tells the lints that this is test code.
+#![cfg(test)]
+
+mod circuit;
+mod connections;
+mod dns;
+mod http2;
+mod matrix;
+mod rig;
+mod table;
+mod tls;
+mod wire;

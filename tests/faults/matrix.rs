@@ -1,0 +1,220 @@
+//! Every fault of the table at every vendor, with and without a key of the caller, over HTTP/1.1 and HTTP/2.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use parlance_adapters::{ALL, Spec};
+use parlance_sandbox::{Options, Sandbox};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::rig::{self, Answer, Caller, Rig};
+use super::table::{CASES, Case, Told};
+
+const AT_A_TIME: usize = 8;
+/// The upstreams' timeout in `rig`, and what a busy machine may add to it.
+const DEADLINE: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_secs(2);
+/// More than what sockets take without being read, less than what callers may send.
+const LARGE: usize = 200 * 1024;
+
+/// Problems whose request may succeed later.
+const RETRYABLE: [&str; 5] =
+    ["vendor-unreachable", "vendor-timeout", "vendor-error", "vendor-unavailable", "vendor-rate-limited"];
+
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    case: &'static Case,
+    spec: &'static Spec,
+    /// With a caller's key, over HTTP/2.
+    keyed: bool,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_truth_about_every_fault() {
+    let panics = count_panics();
+    let mut jobs = VecDeque::new();
+    for case in CASES {
+        for spec in ALL.iter().map(|adapter| adapter.spec()) {
+            if case.only.is_none_or(|only| only == spec.vendor) {
+                jobs.extend([false, true].map(|keyed| Job { case, spec, keyed }));
+            }
+        }
+    }
+    let all = jobs.len();
+    let jobs = Arc::new(Mutex::new(jobs));
+    let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let trap_url = format!("http://{}/", trap.local_addr().unwrap());
+    let trapped = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&trapped);
+    let trapping = tokio::spawn(async move {
+        while trap.accept().await.is_ok() {
+            counting.fetch_add(1, Relaxed);
+        }
+    });
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..AT_A_TIME {
+        let (jobs, trap_url) = (Arc::clone(&jobs), trap_url.clone());
+        workers.spawn(async move {
+            let sandbox =
+                parlance_sandbox::start(Options { base_port: 0, ..Options::default() }).await.unwrap();
+            let mut wrong = Vec::new();
+            loop {
+                let job = jobs.lock().unwrap().pop_front();
+                let Some(job) = job else { break };
+                if let Err(why) = run(&sandbox, job, &trap_url).await {
+                    let caller = if job.keyed { "key, HTTP/2" } else { "no key, HTTP/1.1" };
+                    wrong.push(format!("{} at {} ({caller}): {why}", job.case.id, job.spec.vendor));
+                }
+            }
+            sandbox.stop().await;
+            wrong
+        });
+    }
+    let mut wrong: Vec<String> = workers.join_all().await.into_iter().flatten().collect();
+    wrong.sort();
+    trapping.abort();
+    assert!(wrong.is_empty(), "{} of {all} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(trapped.load(Relaxed), 0, "a redirect was followed");
+    assert_eq!(panics.load(Relaxed), 0);
+}
+
+/// Panics of this process that are not this test's own.
+fn count_panics() -> Arc<AtomicUsize> {
+    let panics = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&panics);
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.location().is_some_and(|place| !place.file().contains("tests/")) {
+            counting.fetch_add(1, Relaxed);
+        }
+        before(info);
+    }));
+    panics
+}
+
+fn body(job: Job) -> String {
+    let takes_objects = matches!(job.spec.rows.iter().find(|row| row.field.name() == "context"),
+        Some(_) if job.spec.reads);
+    if job.case.large && takes_objects {
+        return format!("{{\"context\":{{\"text\":\"{}\"}}}}", "x".repeat(LARGE));
+    }
+    job.spec.example.patch.to_owned()
+}
+
+async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Result<(), String> {
+    let (case, spec) = (job.case, job.spec);
+    let key = sandbox.credentials()[spec.vendor].keys[0].clone();
+    let control = Caller::new(false);
+    let url = sandbox.control_url();
+    control.send("POST", &format!("{url}/reset"), None, "").await;
+    let rule = case.rule.replace("{key}", &key).replace("{trap}", trap);
+    let rule = format!("{{\"vendor\":\"{}\",{rule}}}", spec.vendor);
+    let made = control.send("POST", &format!("{url}/faults"), None, &rule).await;
+    if made.status != 201 {
+        return Err(format!("the rule is not taken: {}", String::from_utf8_lossy(&made.body)));
+    }
+
+    // A gateway for each case: no connection is left over from the one before.
+    let settings = rig::upstream("it", spec.vendor, &sandbox.url(spec.vendor).unwrap(), &key, "");
+    let rig = Rig::with_caller(&settings, Caller::new(job.keyed)).await;
+    let caller_key = job.keyed.then_some("the-callers-own-key");
+    let answer = rig.send(&rig::id("it", spec), caller_key, &body(job)).await;
+    let ledger = control.send("GET", &format!("{url}/ledger?vendor={}", spec.vendor), None, "").await;
+    drop(rig);
+
+    let repeats = spec.idempotency_key;
+    let told = case.told_repeating.filter(|_| repeats).unwrap_or(case.told);
+    judge_answer(&answer, told, case.retry_after, spec)?;
+    judge_secrecy(&answer, &key)?;
+    let sent = if repeats { case.sent.1 } else { case.sent.0 };
+    judge_ledger(&ledger.json(), told, sent)
+}
+
+fn judge_answer(answer: &Answer, told: Told, retry_after: Option<&str>, spec: &Spec) -> Result<(), String> {
+    let body = String::from_utf8_lossy(&answer.body);
+    let expected = (told.status, told.code.to_owned(), told.applied.to_owned());
+    if answer.told() != expected && !(told.status == 200 && answer.status == 200) {
+        return Err(format!("{:?} instead of {expected:?}: {body}", answer.told()));
+    }
+    if answer.took > DEADLINE + SLACK {
+        return Err(format!("it took {:?}", answer.took));
+    }
+    let json = answer.json();
+    let kind = answer.header("content-type").unwrap_or_default();
+    if told.status == 200 {
+        let id = rig::id("it", spec);
+        let whole = kind == "application/json" && json["id"] == id && json["vendor"] == spec.vendor;
+        return if whole { Ok(()) } else { Err(format!("not a conversation: {kind} {body}")) };
+    }
+    if kind != "application/problem+json" {
+        return Err(format!("its type is {kind}"));
+    }
+    for member in ["type", "title", "detail", "instance", "request_id", "vendor", "upstream"] {
+        if !json[member].as_str().is_some_and(|text| !text.is_empty()) {
+            return Err(format!("{member} is missing: {body}"));
+        }
+    }
+    if json["status"] != told.status || json["retryable"] != RETRYABLE.contains(&told.code) {
+        return Err(format!("status or retryable is wrong: {body}"));
+    }
+    let proxy_status = answer.header("proxy-status").unwrap_or_default();
+    if !proxy_status.starts_with("parlance; ") {
+        return Err(format!("Proxy-Status is {proxy_status:?}"));
+    }
+    if answer.header("retry-after") != retry_after {
+        return Err(format!("Retry-After is {:?} instead of {retry_after:?}", answer.header("retry-after")));
+    }
+    Ok(())
+}
+
+/// Neither the credential nor a coding of it is anywhere in an answer.
+fn judge_secrecy(answer: &Answer, key: &str) -> Result<(), String> {
+    let text = format!("{:?}{}", answer.headers, String::from_utf8_lossy(&answer.body));
+    let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let shown =
+        [key.to_owned(), STANDARD.encode(key), hex].into_iter().find(|code| text.contains(code.as_str()));
+    shown.map_or(Ok(()), |_| Err("the credential is in the answer".to_owned()))
+}
+
+/// What the vendor saw and did is what the caller was told.
+fn judge_ledger(ledger: &Value, told: Told, sent: usize) -> Result<(), String> {
+    let entries = ledger["entries"].as_array().ok_or("no ledger")?;
+    if entries.len() != sent {
+        return Err(format!("the vendor saw {} requests, not {sent}", entries.len()));
+    }
+    let effects = entries.iter().filter(|entry| entry["effect"] == true).count();
+    let fits = match told.applied {
+        "no" => effects == 0,
+        // 200, and applied though the answer was not understood.
+        "" | "yes" => effects >= 1,
+        _ => true,
+    };
+    if !fits {
+        return Err(format!("{effects} effects, though the caller was told {:?}", told.applied));
+    }
+    let header = |entry: &Value, name: &str| {
+        let fields = entry["headers"].as_array().into_iter().flatten();
+        fields
+            .filter(|field| field[0].as_str().is_some_and(|have| have.eq_ignore_ascii_case(name)))
+            .map(|field| field[1].clone())
+            .collect::<Vec<_>>()
+    };
+    let Some(first) = entries.first() else { return Ok(()) };
+    for entry in entries {
+        let same = header(entry, "idempotency-key") == header(first, "idempotency-key")
+            && (entry["read"] != "all" || first["read"] != "all" || entry["body"] == first["body"])
+            && entry["target"] == first["target"];
+        if !same {
+            return Err("an attempt differs from the first".to_owned());
+        }
+        if entry["method"] != "PATCH" || header(entry, "content-length").len() != 1 {
+            return Err(format!("an odd request: {entry}"));
+        }
+    }
+    Ok(())
+}
