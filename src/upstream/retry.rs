@@ -156,10 +156,12 @@ impl tower::retry::Policy<Exchange, Reply, Trouble> for Policy {
 
     fn retry(&mut self, exchange: &mut Exchange, result: &mut Result<Reply, Trouble>) -> Option<Sleep> {
         if let Some(pause) = self.pause(exchange, result) {
-            self.maybe_applied |= match result {
-                Ok(reply) => reply.status().is_server_error(),
-                Err(trouble) => trouble.applied == Applied::Unknown,
-            };
+            let safe = exchange.request.method().is_safe();
+            self.maybe_applied |= !safe
+                && match result {
+                    Ok(reply) => reply.status().is_server_error(),
+                    Err(trouble) => trouble.applied == Applied::Unknown,
+                };
             return Some(tokio::time::sleep(pause));
         }
         // What the last attempt says of itself must not hide what an earlier one may have done.

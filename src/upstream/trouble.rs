@@ -81,7 +81,7 @@ impl Trouble {
             Kind::Timeout,
             Applied::No,
             "connection_timeout",
-            "No connection to the vendor in time; nothing was sent.",
+            "The request could not be sent in time; the vendor has not had the update.",
         )
     }
 }

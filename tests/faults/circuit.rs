@@ -1,1 +1,285 @@
+//! Protection: the circuit, the rate limit, the retry budget, and that one slow vendor is one slow vendor.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use parlance::upstream::CircuitState;
+
+use super::peer::{CONFIRMED, Peer, read_request, say};
+use super::rig::{self, KEY, Rig};
+
+fn told(status: u16, code: &str, applied: &str) -> (u16, String, String) {
+    (status, code.to_owned(), applied.to_owned())
+}
+
+/// A vendor that can be switched between well and not, and counts.
+struct Moody {
+    peer: Peer,
+    well: Arc<AtomicBool>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Moody {
+    async fn new(unwell: &'static [u8]) -> Self {
+        let well = Arc::new(AtomicBool::new(false));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (mood, count) = (Arc::clone(&well), Arc::clone(&requests));
+        let peer = Peer::new(move |mut tcp, _| {
+            let (mood, count) = (Arc::clone(&mood), Arc::clone(&count));
+            async move {
+                while read_request(&mut tcp).await.is_some() {
+                    count.fetch_add(1, SeqCst);
+                    say(&mut tcp, if mood.load(SeqCst) { CONFIRMED } else { unwell }).await;
+                }
+            }
+        })
+        .await;
+        Moody { peer, well, requests }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(SeqCst)
+    }
+}
+
+const FAILS: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n";
+const REFUSES: &[u8] = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}";
+
+/// C9: after seven failures the vendor is asked only now and then, one at a time, and as before once it is well.
+#[tokio::test]
+async fn seven_failures_open_it_and_one_success_closes_it() {
+    let vendor = Moody::new(FAILS).await;
+    let circuit = "circuit = { open_for = \"200ms\", open_for_max = \"400ms\" }";
+    let rig = Rig::over("kakiyo", &vendor.peer.url(), circuit).await;
+    for _ in 0..7 {
+        assert_eq!(rig.update("it").await.told(), told(502, "vendor-error", "unknown"));
+    }
+    let started = Instant::now();
+    let mut refused = 0;
+    while started.elapsed() < Duration::from_millis(1500) {
+        let answers = rig.updates("it", 8).await;
+        for answer in answers {
+            if answer.status == 503 {
+                refused += 1;
+                assert_eq!(answer.told(), told(503, "vendor-unavailable", "no"));
+                assert_eq!(answer.proxy_error(), "destination_unavailable");
+                assert_eq!(answer.header("retry-after"), Some("1"));
+            } else {
+                assert_eq!(answer.told(), told(502, "vendor-error", "unknown"));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Pauses of 200, 400, 400 and 400 ms at least.
+    let probes = vendor.requests() - 7;
+    assert!((1..=4).contains(&probes), "{probes} probes");
+    assert!(refused > 50, "{refused}");
+    let stats = rig.upstream("it").stats();
+    assert_eq!((stats.circuit_opened as usize, stats.circuit_refused as usize), (1 + probes, refused));
+
+    vendor.well.store(true, SeqCst);
+    let recovering = Instant::now();
+    while rig.update("it").await.status != 200 {
+        assert!(recovering.elapsed() < rig::PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(rig.upstream("it").stats().circuit, CircuitState::Closed);
+    assert!(rig.updates("it", 8).await.iter().all(|answer| answer.status == 200));
+    rig.stop().await;
+}
+
+/// The caller's faults say nothing about the vendor.
+#[tokio::test]
+async fn what_the_vendor_refuses_does_not_count() {
+    let vendor = Moody::new(REFUSES).await;
+    let rig =
+        Rig::over("agentphone", &vendor.peer.url(), "circuit = { failures = 2, min_requests = 2 }").await;
+    for _ in 0..10 {
+        assert_eq!(rig.update("it").await.told(), told(404, "conversation-not-found", "no"));
+    }
+    assert_eq!(rig.upstream("it").stats().circuit_opened, 0);
+    rig.stop().await;
+}
+
+/// C10: a vendor that is well every other time is let be; one that is well less often is not.
+#[tokio::test]
+async fn the_share_of_successes_counts_too() {
+    for (bad_of_four, opens) in [(2, false), (3, true)] {
+        let peer = Peer::new(move |mut tcp, _| async move {
+            for at in 0.. {
+                if read_request(&mut tcp).await.is_none() {
+                    return;
+                }
+                say(&mut tcp, if at % 4 < 4 - bad_of_four { CONFIRMED } else { FAILS }).await;
+            }
+        })
+        .await;
+        let circuit = "circuit = { failures = 0, min_requests = 20, success_rate = 0.5 }";
+        let rig = Rig::over("kakiyo", &peer.url(), circuit).await;
+        for _ in 0..40 {
+            rig.update("it").await;
+        }
+        assert_eq!(rig.upstream("it").stats().circuit_opened > 0, opens, "{bad_of_four} of 4");
+        rig.stop().await;
+    }
+}
+
+/// C10: a vendor that asks for fewer requests gets none until the time that it named, and then all of them.
+#[tokio::test]
+async fn a_pause_that_the_vendor_asks_for_is_kept() {
+    const LIMITS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n";
+    const AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n";
+    for (unwell, status, code, applied) in
+        [(LIMITS, 429, "vendor-rate-limited", "no"), (AWAY, 503, "vendor-unavailable", "unknown")]
+    {
+        let vendor = Moody::new(unwell).await;
+        let rig = Rig::over("kakiyo", &vendor.peer.url(), "circuit = {}").await;
+        let started = Instant::now();
+        let first = rig.update("it").await;
+        assert_eq!(first.told(), told(status, code, applied));
+        assert_eq!(first.header("retry-after"), Some("2"));
+        assert_eq!(rig.upstream("it").stats().circuit, CircuitState::Open);
+        for answer in rig.updates("it", 10).await {
+            assert_eq!(answer.told(), told(status, code, "no"));
+            assert!(["1", "2"].contains(&answer.header("retry-after").unwrap()));
+        }
+        assert_eq!(vendor.requests(), 1);
+        vendor.well.store(true, SeqCst);
+        tokio::time::sleep_until((started + Duration::from_millis(2300)).into()).await;
+        assert!(rig.updates("it", 10).await.iter().all(|answer| answer.status == 200));
+        rig.stop().await;
+    }
+}
+
+/// Requests that were under way when the vendor asked for a pause all come after it, if their deadline allows.
+#[tokio::test]
+async fn everyone_who_waited_is_served() {
+    const LIMITS: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&requests);
+    let peer = Peer::new(move |mut tcp, _| {
+        let counting = Arc::clone(&counting);
+        async move {
+            while read_request(&mut tcp).await.is_some() {
+                let first = counting.fetch_add(1, SeqCst) < 8;
+                // All eight are there before the first answer goes out.
+                while first && counting.load(SeqCst) < 8 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                say(&mut tcp, if first { LIMITS } else { CONFIRMED }).await;
+            }
+        }
+    })
+    .await;
+    let rig = Rig::over("agentphone", &peer.url(), "timeout = \"8s\"\ncircuit = {}").await;
+    assert!(rig.updates("it", 8).await.iter().all(|answer| answer.status == 200));
+    assert_eq!((requests.load(SeqCst), rig.upstream("it").stats().retries.asked), (16, 8));
+    rig.stop().await;
+}
+
+/// A caller that hangs up during the probe leaves the next one its place.
+#[tokio::test]
+async fn a_probe_that_nobody_waits_for_wedges_nothing() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&requests);
+    let peer = Peer::new(move |mut tcp, _| {
+        let counting = Arc::clone(&counting);
+        async move {
+            while read_request(&mut tcp).await.is_some() {
+                match counting.fetch_add(1, SeqCst) {
+                    0 => say(&mut tcp, FAILS).await,
+                    // The probe is never answered.
+                    1 => std::future::pending().await,
+                    _ => say(&mut tcp, CONFIRMED).await,
+                }
+            }
+        }
+    })
+    .await;
+    let more = "timeout = \"20s\"\ncircuit = { failures = 1, open_for = \"50ms\", open_for_max = \"50ms\" }";
+    let rig = Rig::over("kakiyo", &peer.url(), more).await;
+    assert_eq!(rig.update("it").await.status, 502);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    // The gateway's own call, dropped as the server drops it when the caller's connection goes.
+    let upstream = rig.upstream("it");
+    let request = http::Request::patch(peer.url()).body(bytes::Bytes::from_static(b"{}")).unwrap();
+    let probe = upstream.send(request, Instant::now() + Duration::from_secs(20));
+    assert!(tokio::time::timeout(Duration::from_millis(300), probe).await.is_err());
+    assert_eq!(requests.load(SeqCst), 2);
+    assert_eq!(rig.update("it").await.status, 200);
+    assert_eq!(rig.upstream("it").stats().circuit, CircuitState::Closed);
+    rig.stop().await;
+}
+
+/// C11: a vendor that accepts nobody costs little more than it was asked for.
+#[tokio::test]
+async fn attempts_are_budgeted() {
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let rig = Rig::over("kakiyo", &format!("http://{gone}"), "timeout = \"10s\"").await;
+    let started = Instant::now();
+    for _ in 0..10 {
+        for answer in rig.updates("it", 40).await {
+            assert_eq!(answer.told(), told(502, "vendor-unreachable", "no"));
+        }
+    }
+    let stats = rig.upstream("it").stats();
+    let most = 400.0 * 1.2 + 10.0 * (started.elapsed().as_secs_f64() + 1.0);
+    assert!((stats.connections_failed as f64) <= most, "{stats:?}, at most {most}");
+    assert_eq!(stats.connections_failed, 400 + stats.retries.unsent);
+    assert!(stats.retries.over_budget > 0, "{stats:?}");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn over_the_published_rate_nothing_is_sent() {
+    let vendor = Moody::new(FAILS).await;
+    vendor.well.store(true, SeqCst);
+    let rig = Rig::over("chatling", &vendor.peer.url(), "rate_limit = \"5/60s\"").await;
+    let answers = rig.updates("it", 8).await;
+    let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert_eq!((served.len(), refused.len(), vendor.requests()), (5, 3, 5));
+    for answer in refused {
+        assert_eq!(answer.told(), told(429, "vendor-rate-limited", "no"));
+        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=12).contains(&seconds), "{seconds}");
+        assert!(answer.json()["vendor_status"].is_null());
+    }
+    assert_eq!(rig.upstream("it").stats().rate_limited, 3);
+    rig.stop().await;
+}
+
+/// C14: one vendor hangs with ten times its share in flight; another answers as if nothing were.
+#[tokio::test]
+async fn a_vendor_that_hangs_takes_only_its_share() {
+    let hanging =
+        Peer::new(|mut tcp, _| async move { while read_request(&mut tcp).await.is_some() {} }).await;
+    let well = Peer::answering(CONFIRMED).await;
+    let settings =
+        rig::upstream("slow", "kakiyo", &hanging.url(), KEY, "max_in_flight = 4\ntimeout = \"1200ms\"")
+            + &rig::upstream("well", "agentphone", &well.url(), KEY, "max_in_flight = 4");
+    let rig = Rig::new(&settings).await;
+    let slow = (0..40).map(|_| rig.updating("slow")).collect::<tokio::task::JoinSet<_>>();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(rig.upstream("slow").stats().in_flight, 4);
+    for _ in 0..20 {
+        let answer = rig.update("well").await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.took < Duration::from_millis(600), "{:?}", answer.took);
+    }
+    let (mut late, mut full) = (0, 0);
+    for answer in slow.join_all().await {
+        match answer.status {
+            504 => late += 1,
+            _ => {
+                full += 1;
+                assert_eq!(answer.told(), told(503, "overloaded", "no"));
+                assert_eq!(answer.header("retry-after"), Some("1"));
+            }
+        }
+    }
+    assert_eq!((late, full), (4, 36));
+    let stats = rig.upstream("slow").stats();
+    assert_eq!((stats.in_flight, stats.shed), (0, 36));
+    rig.stop().await;
+}

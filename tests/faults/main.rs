@@ -8,6 +8,7 @@ mod connections;
 mod dns;
 mod http2;
 mod matrix;
+mod peer;
 mod rig;
 mod table;
 mod tls;

@@ -98,8 +98,7 @@ fn count_panics() -> Arc<AtomicUsize> {
 }
 
 fn body(job: Job) -> String {
-    let takes_objects = matches!(job.spec.rows.iter().find(|row| row.field.name() == "context"),
-        Some(_) if job.spec.reads);
+    let takes_objects = job.spec.reads && job.spec.rows.iter().any(|row| row.field.name() == "context");
     if job.case.large && takes_objects {
         return format!("{{\"context\":{{\"text\":\"{}\"}}}}", "x".repeat(LARGE));
     }
@@ -120,7 +119,8 @@ async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Result<(), String> {
     }
 
     // A gateway for each case: no connection is left over from the one before.
-    let settings = rig::upstream("it", spec.vendor, &sandbox.url(spec.vendor).unwrap(), &key, "");
+    let more = if case.waits { "timeout = \"700ms\"" } else { "" };
+    let settings = rig::upstream("it", spec.vendor, &sandbox.url(spec.vendor).unwrap(), &key, more);
     let rig = Rig::with_caller(&settings, Caller::new(job.keyed)).await;
     let caller_key = job.keyed.then_some("the-callers-own-key");
     let answer = rig.send(&rig::id("it", spec), caller_key, &body(job)).await;
@@ -155,7 +155,7 @@ fn judge_answer(answer: &Answer, told: Told, retry_after: Option<&str>, spec: &S
         return Err(format!("its type is {kind}"));
     }
     for member in ["type", "title", "detail", "instance", "request_id", "vendor", "upstream"] {
-        if !json[member].as_str().is_some_and(|text| !text.is_empty()) {
+        if json[member].as_str().is_none_or(str::is_empty) {
             return Err(format!("{member} is missing: {body}"));
         }
     }

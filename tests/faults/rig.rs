@@ -1,7 +1,7 @@
 //! Gateways in this process over simulated vendors or over sockets that a test holds itself.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use parlance::telemetry::AccessLog;
 use parlance::upstream::Upstream;
 use parlance_adapters::Spec;
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 /// Longer than anything that a test waits for on purpose.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,17 +131,28 @@ impl Rig {
 
     /// Updates the example conversation of an upstream.
     pub(crate) async fn update(&self, upstream: &str) -> Answer {
+        self.updating(upstream).await
+    }
+
+    /// The same as a task's work.
+    pub(crate) fn updating(&self, upstream: &str) -> impl Future<Output = Answer> + Send + 'static {
         let spec = self.upstreams[upstream].settings.vendor.spec();
-        self.send(&id(upstream, spec), None, spec.example.patch).await
+        let url = self.url(&id(upstream, spec));
+        let caller = self.caller.clone();
+        async move { caller.send("PATCH", &url, None, spec.example.patch).await }
+    }
+
+    /// So many of them at once.
+    pub(crate) async fn updates(&self, upstream: &str, count: usize) -> Vec<Answer> {
+        (0..count).map(|_| self.updating(upstream)).collect::<JoinSet<Answer>>().join_all().await
     }
 
     pub(crate) async fn send(&self, id: &str, key: Option<&str>, patch: &str) -> Answer {
-        let url = format!("http://{}/conversations/{id}", self.gateway.api());
-        self.caller.send("PATCH", &url, key, patch).await
+        self.caller.send("PATCH", &self.url(id), key, patch).await
     }
 
-    pub(crate) fn api(&self) -> SocketAddr {
-        self.gateway.api()
+    fn url(&self, id: &str) -> String {
+        format!("http://{}/conversations/{id}", self.gateway.api())
     }
 
     pub(crate) async fn stop(self) {

@@ -26,6 +26,8 @@ pub(crate) struct Case {
     pub(crate) only: Option<&'static str>,
     /// The `Retry-After` that the caller must get; `None`: none.
     pub(crate) retry_after: Option<&'static str>,
+    /// It is over only when the deadline is, which is then a near one.
+    pub(crate) waits: bool,
 }
 
 const OK: Told = Told { status: 200, code: "", applied: "" };
@@ -36,7 +38,17 @@ const fn told(status: u16, code: &'static str, applied: &'static str) -> Told {
 
 const fn case(id: &'static str, rule: &'static str, told: Told, plain: usize, repeating: usize) -> Case {
     let sent = (plain, repeating);
-    Case { id, rule, told, sent, told_repeating: None, large: false, only: None, retry_after: None }
+    Case {
+        id,
+        rule,
+        told,
+        sent,
+        told_repeating: None,
+        large: false,
+        only: None,
+        retry_after: None,
+        waits: false,
+    }
 }
 
 impl Case {
@@ -50,6 +62,10 @@ impl Case {
 
     const fn only(self, vendor: &'static str) -> Case {
         Case { only: Some(vendor), ..self }
+    }
+
+    const fn waits(self) -> Case {
+        Case { waits: true, ..self }
     }
 
     const fn after(self, seconds: &'static str) -> Case {
@@ -71,7 +87,7 @@ const ODD: Told = told(502, "vendor-unexpected-status", "unknown");
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
     // Before the request.
-    case("A3 silent", r#""mode":"silent_on_accept","count":0"#, LATE, 0, 0),
+    case("A3 silent", r#""mode":"silent_on_accept","count":0"#, LATE, 0, 0).waits(),
     // The request was sent, no answer came.
     case("A10 reset", r#""mode":"reset_before_body","count":0"#, UNREACHABLE, 1, 3),
     case("A10 large", r#""mode":"reset_before_body","count":0"#, UNREACHABLE, 1, 3).large(),
@@ -81,17 +97,17 @@ pub(crate) const CASES: &[Case] = &[
     case("A11 close", r#""mode":"close_after_request","count":0"#, UNREACHABLE, 1, 3),
     case("A11 once", r#""mode":"reset_after_request","apply":true"#, UNREACHABLE, 1, 2).repeated_to(OK),
     case("A11 close once", r#""mode":"close_after_request","apply":true"#, UNREACHABLE, 1, 2).repeated_to(OK),
-    case("A16 hang", r#""mode":"hang""#, LATE, 1, 1),
-    case("A16 hang applied", r#""mode":"hang","apply":true"#, LATE, 1, 1),
-    case("A16 late", r#""mode":"delay","delay_ms":3000"#, LATE, 1, 1),
-    case("A17", r#""mode":"drip","part":"status_line","interval_ms":200"#, LATE, 1, 1),
-    case("A17 headers", r#""mode":"drip","part":"headers","interval_ms":100"#, LATE, 1, 1),
-    case("A49", r#""mode":"stop_reading","max_ms":4000"#, LATE, 1, 1).large(),
+    case("A16 hang", r#""mode":"hang""#, LATE, 1, 1).waits(),
+    case("A16 hang applied", r#""mode":"hang","apply":true"#, LATE, 1, 1).waits(),
+    case("A16 late", r#""mode":"delay","delay_ms":3000"#, LATE, 1, 1).waits(),
+    case("A17", r#""mode":"drip","part":"status_line","interval_ms":200"#, LATE, 1, 1).waits(),
+    case("A17 headers", r#""mode":"drip","part":"headers","interval_ms":100"#, LATE, 1, 1).waits(),
+    case("A49", r#""mode":"stop_reading","max_ms":4000"#, LATE, 1, 1).large().waits(),
     // The answer broke off.
     case("A12", r#""mode":"reset_mid_body","bytes":7,"count":0"#, CUT, 1, 1),
     case("A12 empty", r#""mode":"reset_mid_body","bytes":0,"count":0"#, CUT, 1, 1),
-    case("A18", r#""mode":"drip","part":"body","interval_ms":60"#, STALLED, 1, 1),
-    case("A19", r#""mode":"stall","bytes":7,"max_ms":4000"#, STALLED, 1, 1),
+    case("A18", r#""mode":"drip","part":"body","interval_ms":60"#, STALLED, 1, 1).waits(),
+    case("A19", r#""mode":"stall","bytes":7,"max_ms":4000"#, STALLED, 1, 1).waits(),
     case("A20", r#""mode":"truncate","bytes":7,"count":0"#, CUT, 1, 1),
     case("A20 reset", r#""mode":"truncate","bytes":7,"reset":true,"count":0"#, CUT, 1, 1),
     case("A20 error", r#""mode":"truncate","status":409,"bytes":1,"apply":false"#, told(409, "vendor-conflict", "no"), 1, 1),
@@ -123,7 +139,7 @@ pub(crate) const CASES: &[Case] = &[
     // The answer's content.
     case("A26 gzip", r#""mode":"respond_after_apply","headers":[["content-encoding","gzip"]]"#, CUT, 1, 1),
     case("A26 unknown", r#""mode":"respond_after_apply","headers":[["content-encoding","zz"]]"#, CUT, 1, 1),
-    case("A27 cut", r#""mode":"respond_after_apply","body":"{\"a\":"#, CUT, 1, 1),
+    case("A27 cut", r##""mode":"respond_after_apply","body":"{\"a\":""##, CUT, 1, 1),
     case("A27 trailing", r#""mode":"respond_after_apply","body":"{} x""#, CUT, 1, 1),
     case("A27 BOM", r#""mode":"respond_after_apply","body_base64":"77u/e30=""#, CUT, 1, 1),
     case("A27 NaN", r#""mode":"respond_after_apply","body":"{\"a\":NaN}""#, CUT, 1, 1),
@@ -143,7 +159,7 @@ pub(crate) const CASES: &[Case] = &[
     case("A31 308 itself", r#""mode":"status","status":308,"headers":[["location","/"]],"count":0"#, ODD, 1, 1),
     case("A32 100", r#""mode":"interim","interim_status":100"#, OK, 1, 1),
     case("A32 103", r#""mode":"interim","n":5"#, OK, 1, 1),
-    case("A32 for ever", r#""mode":"interim","n":100000,"interval_ms":1"#, LATE, 1, 1),
+    case("A32 for ever", r#""mode":"interim","n":100000,"interval_ms":1"#, LATE, 1, 1).waits(),
     case("A32 101", r#""mode":"switch_101","max_ms":4000,"count":0"#, ODD, 1, 1),
     case("A33 299", r#""mode":"respond_after_apply","status":299"#, OK, 1, 1),
     case("A33 600", r#""mode":"status","status":600,"count":0"#, ODD, 1, 1),

@@ -9,11 +9,14 @@ use tower::{Service, ServiceBuilder, ServiceExt, retry::RetryLayer};
 
 use super::*;
 
+/// What a vendor was sent, and when.
+type Requests = Vec<(Instant, Request<Bytes>)>;
+
 /// A vendor that answers by a list, the last entry again and again, and remembers what it was sent and when.
 #[derive(Clone)]
 struct Scripted {
     answers: Arc<Vec<Answer>>,
-    seen: Arc<Mutex<Vec<(Instant, Request<Bytes>)>>>,
+    seen: Arc<Mutex<Requests>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,15 +70,21 @@ fn retries(max_attempts: u32, retry_unknown: bool) -> Arc<Retries> {
 
 struct Seen {
     result: Result<Reply, Trouble>,
-    requests: Vec<(Instant, Request<Bytes>)>,
+    requests: Requests,
 }
 
 async fn run(retries: &Arc<Retries>, answers: &[Answer], within: Duration) -> Seen {
+    send(retries, http::Method::PATCH, answers, within).await
+}
+
+async fn send(retries: &Arc<Retries>, method: http::Method, answers: &[Answer], within: Duration) -> Seen {
     let vendor = Scripted { answers: Arc::new(answers.to_vec()), seen: Arc::default() };
     let seen = Arc::clone(&vendor.seen);
     let stack =
         ServiceBuilder::new().layer(RetryLayer::new(Policy::new(Arc::clone(retries)))).service(vendor);
-    let request = Request::patch("http://vendor.test/chats/1")
+    let request = Request::builder()
+        .method(method)
+        .uri("http://vendor.test/chats/1")
         .header("idempotency-key", "one and the same")
         .body(Bytes::from_static(b"{\"title\":\"a\"}"))
         .unwrap();
@@ -176,6 +185,16 @@ async fn the_vendors_time_is_kept_and_the_deadline_too() {
         run(&retries(10, false), &[Fails(Kind::Timeout, Applied::No)], Duration::from_millis(50)).await;
     assert!(seen.requests.iter().all(|(at, _)| *at < start + LONG));
     assert!(seen.requests.len() < 10);
+}
+
+/// A read changes nothing: it may be done again whatever became of it, and leaves no doubt about the update.
+#[tokio::test(start_paused = true)]
+async fn reads_are_repeated() {
+    for answer in [Fails(Kind::Unreachable, Applied::Unknown), Status(500, None)] {
+        let seen = send(&retries(3, false), http::Method::GET, &[answer, Status(404, None)], LONG).await;
+        assert_eq!(seen.requests.len(), 2, "{answer:?}");
+        assert!(seen.result.unwrap().extensions().get::<MaybeApplied>().is_none());
+    }
 }
 
 #[tokio::test(start_paused = true)]
