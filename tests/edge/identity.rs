@@ -218,14 +218,15 @@ async fn no_header_of_the_caller_goes_on_to_a_vendor() {
     let headers = "Authorization: Bearer key\r\n\
         X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\nForwarded: for=10.0.0.1\r\n\
         X-Real-IP: 10.0.0.1\r\nVia: 1.1 evil\r\nX-User: admin\r\nX-Tenant: t\r\nX-Internal-Role: root\r\nX-Vendor: evil\r\n\
-        X-API-Key: stolen\r\nX-Sub-Account-Id: sub_other\r\nIdempotency-Key: k1\r\nX-Original-URL: /admin\r\nX-HTTP-Method-Override: DELETE\r\n\
+        X-API-Key: stolen\r\nX-Sub-Account-Id: sub_other\r\nX-Original-URL: /admin\r\nX-HTTP-Method-Override: DELETE\r\n\
         Cookie: session=1\r\nUser-Agent: evil/1\r\nAccept-Encoding: gzip\r\nAccept-Language: de\r\nPrefer: handling=lenient\r\n\
         traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b\r\nbaggage: user=1\r\n\
         Connection: authorization, x-api-key, content-type, keep-alive\r\nProxy-Authorization: Basic eA==\r\nTE: trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
     for (id, vendor, body) in
         [(ID, "kakiyo", r#"{"context":"c"}"#), ("sms:conv_def456", "agentphone", r#"{"title":"t"}"#)]
     {
-        let answer = conn.exchange(&patch(id, headers, body)).await.unwrap();
+        let headers = format!("Idempotency-Key: key-for-{vendor}\r\n{headers}");
+        let answer = conn.exchange(&patch(id, &headers, body)).await.unwrap();
         assert!(answer.status == 200 || answer.status == 404, "{answer:?}");
         assert_eq!(answer.header("x-request-id").map(str::len), Some(36));
         let ledger = bench.ledger(vendor).await;

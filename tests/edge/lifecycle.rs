@@ -71,6 +71,28 @@ async fn without_a_balancer_every_request_that_was_sent_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_in_the_queue_of_the_kernel_is_answered_too() {
+    let bench = Bench::new().await;
+    let gateway = bench.gateway("max_connections = 1", "").await;
+    let mut first = Conn::open(gateway.api()).await.unwrap();
+    assert_eq!(first.exchange(&get("/openapi.json")).await.unwrap().status, 200);
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        conn.write(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap();
+        waiting.push(conn);
+    }
+    assert_eq!(gateway.vitals().stats().api.accepted, 1);
+    let drained = tokio::spawn(gateway.drain());
+    for mut conn in waiting {
+        let answer = conn.answer().await.unwrap();
+        assert_eq!((answer.status, answer.is_last()), (200, true));
+    }
+    assert!(drained.await.unwrap());
+    first.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_it_leaves_it_answers_and_says_that_it_leaves() {
     let bench = Bench::new().await;
     let gateway = bench.gateway("drain_delay = \"1s\"", "").await;
