@@ -97,7 +97,7 @@ impl Endpoint {
         let reply = self
             .client
             .clone()
-            .call(Exchange { request, deadline })
+            .call(Exchange::new(request, deadline))
             .await
             .map_err(|trouble| unanswered(&trouble))?;
         if reply.status().is_success() { granted(&reply) } else { Err(denied(&reply, secret)) }

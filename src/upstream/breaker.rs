@@ -108,9 +108,10 @@ impl Breaker {
         }
     }
 
-    /// Asks for a call. Whoever gets a ticket says in the end what became of it.
-    pub(super) fn admit(&mut self, now: Instant) -> Result<Ticket, Refused> {
-        if let Some((until, why)) = self.held {
+    /// Asks for a call. Whoever gets a ticket says in the end what became of it. A pause that the vendor asked for is
+    /// not for who was invited: others were told of a later time, but this one waited for its own.
+    pub(super) fn admit(&mut self, now: Instant, invited: bool) -> Result<Ticket, Refused> {
+        if let Some((until, why)) = self.held.filter(|_| !invited) {
             if now < until {
                 return Err(Refused { why, wait: until - now });
             }

@@ -51,8 +51,8 @@ impl Circuit {
         self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self) -> Result<Call, Trouble> {
-        let admitted = self.breaker().admit(Instant::now());
+    fn admit(&self, invited: bool) -> Result<Call, Trouble> {
+        let admitted = self.breaker().admit(Instant::now(), invited);
         match admitted {
             Ok(ticket) => Ok(Call { circuit: self.clone(), ticket: Some(ticket) }),
             Err(refused) => {
@@ -177,7 +177,7 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        match self.circuit.admit() {
+        match self.circuit.admit(exchange.invited) {
             Err(trouble) => Gated::refused(trouble),
             Ok(call) => {
                 let deadline = exchange.deadline;

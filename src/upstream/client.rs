@@ -35,6 +35,15 @@ pub struct Exchange {
     pub request: Request<Bytes>,
     /// When to give up.
     pub deadline: Instant,
+    /// The vendor named a time for this very request, and that time has come.
+    pub invited: bool,
+}
+
+impl Exchange {
+    /// The first attempt at a request.
+    pub fn new(request: Request<Bytes>, deadline: Instant) -> Self {
+        Exchange { request, deadline, invited: false }
+    }
 }
 
 /// A vendor's whole answer.
@@ -105,7 +114,7 @@ impl Inner {
     }
 
     async fn exchange(self: Arc<Self>, exchange: Exchange) -> Result<Reply, Trouble> {
-        let Exchange { request, deadline } = exchange;
+        let Exchange { request, deadline, .. } = exchange;
         let deadline = tokio::time::Instant::from_std(deadline);
         // Without a body there is nothing to watch, and a read does no harm: it counts as sent.
         let sent = Arc::new(AtomicBool::new(request.body().is_empty()));

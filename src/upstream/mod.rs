@@ -112,7 +112,7 @@ impl Upstream {
     /// Sends a request with the gateway's credential and reads the whole answer, all before `deadline`. The credential is
     /// not in the answer, should the vendor have echoed it.
     pub async fn send(&self, request: Request<Bytes>, deadline: Instant) -> Result<Reply, Trouble> {
-        let exchange = Exchange { request, deadline };
+        let exchange = Exchange::new(request, deadline);
         let _under_way = UnderWay::new(&self.in_flight);
         self.stack.clone().oneshot(exchange).await.map_err(|error| match error.downcast::<Trouble>() {
             Ok(trouble) => *trouble,

@@ -121,7 +121,7 @@ impl Policy {
     }
 
     /// How long to wait before another attempt, if there is to be one.
-    fn pause(&mut self, exchange: &Exchange, result: &Result<Reply, Trouble>) -> Option<Duration> {
+    fn pause(&mut self, exchange: &mut Exchange, result: &Result<Reply, Trouble>) -> Option<Duration> {
         let why = self.retries.reason(exchange.request.method().is_safe(), result)?;
         if self.attempts >= self.retries.max_attempts {
             return None;
@@ -147,6 +147,7 @@ impl Policy {
             Why::Unknown => &self.retries.unknown,
         };
         count.fetch_add(1, Relaxed);
+        exchange.invited = matches!(why, Why::Asked(_));
         Some(pause)
     }
 }

@@ -79,7 +79,7 @@ async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each()
     let service = AuthorizeLayer::new(header::AUTHORIZATION, credentials.clone()).layer(vendor);
     let tasks: Vec<_> = (0..MANY)
         .map(|_| {
-            let exchange = Exchange { request: Request::new(Bytes::new()), deadline };
+            let exchange = Exchange::new(Request::new(Bytes::new()), deadline);
             tokio::spawn(service.clone().oneshot(exchange))
         })
         .collect();

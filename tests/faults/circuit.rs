@@ -134,7 +134,7 @@ async fn a_pause_that_the_vendor_asks_for_is_kept() {
         [(LIMITS, 429, "vendor-rate-limited", "no"), (AWAY, 503, "vendor-unavailable", "unknown")]
     {
         let vendor = Moody::new(unwell).await;
-        let rig = Rig::over("kakiyo", &vendor.peer.url(), "circuit = {}").await;
+        let rig = Rig::over("kakiyo", &vendor.peer.url(), "max_attempts = 1\ncircuit = {}").await;
         let started = Instant::now();
         let first = rig.update("it").await;
         assert_eq!(first.told(), told(status, code, applied));

@@ -83,7 +83,7 @@ async fn connections_given_up_are_closed() {
         }
     })
     .await;
-    let rig = Rig::over("agentphone", &peer.url(), "timeout = \"300ms\"").await;
+    let rig = Rig::over("agentphone", &peer.url(), "timeout = \"300ms\"\nconnect_timeout = \"300ms\"").await;
     assert!(rig.updates("it", 16).await.iter().all(|answer| answer.status == 504));
     until(&open, 0).await;
     assert_eq!(rig.upstream("it").stats().in_flight, 0);

@@ -168,8 +168,8 @@ pub(crate) fn upstream(name: &str, vendor: &str, base_url: &str, key: &str, more
         "[upstreams.{name}]\nvendor = \"{vendor}\"\nbase_url = \"{base_url}\"\ncredential = {{ value = \"{key}\" }}\n"
     );
     for (setting, value) in [
-        ("timeout", "\"1500ms\""),
-        ("connect_timeout", "\"300ms\""),
+        ("timeout", "\"5s\""),
+        ("connect_timeout", "\"1s\""),
         ("max_response", "\"64KiB\""),
         ("rate_limit", "\"off\""),
         ("circuit", "{ failures = 0, success_rate = 0.0 }"),

@@ -31,7 +31,7 @@ impl Bench {
     }
 
     fn admit(&mut self) -> Result<Ticket, Refused> {
-        self.breaker.admit(self.now)
+        self.breaker.admit(self.now, false)
     }
 
     fn call(&mut self, verdict: Verdict) -> Option<Duration> {
@@ -139,12 +139,21 @@ fn the_vendors_own_pause_is_kept_and_ends_without_a_probe() {
     bench.pass(500);
     assert_eq!(bench.admit(), Err(Refused { why: Why::RateLimited, wait: Duration::from_millis(1500) }));
     assert_eq!(bench.state(), CircuitState::Open);
+    assert!(bench.breaker.admit(bench.now, true).is_ok(), "it waited for a time of its own");
+    assert!(bench.admit().is_err());
     bench.pass(1500);
     assert!((0..9).all(|_| bench.admit().is_ok()));
     // Nobody is locked out for an hour by one answer.
     bench.breaker.hold(bench.now, Duration::from_secs(3600), Why::RateLimited);
     bench.pass(5000);
     assert!(bench.admit().is_ok());
+}
+
+#[test]
+fn an_invitation_does_not_open_a_failing_circuit() {
+    let mut bench = Bench::new(rules());
+    while bench.call(Verdict::Bad).is_none() {}
+    assert!(bench.breaker.admit(bench.now, true).is_err());
 }
 
 #[test]

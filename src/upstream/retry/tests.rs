@@ -89,7 +89,7 @@ async fn send(retries: &Arc<Retries>, method: http::Method, answers: &[Answer], 
         .body(Bytes::from_static(b"{\"title\":\"a\"}"))
         .unwrap();
     let deadline = (Instant::now() + within).into_std();
-    let result = stack.oneshot(Exchange { request, deadline }).await;
+    let result = stack.oneshot(Exchange::new(request, deadline)).await;
     let requests = std::mem::take(&mut *seen.lock().unwrap());
     Seen { result, requests }
 }
