@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::redis_server::Redis;
-use super::rig::{BODY, PATH, Reply, Rig, until};
+use super::rig::{BODY, PATH, PATIENCE, Reply, Rig, until};
 
 /// Patience with the store; generous, the machine may be busy.
 const PATIENT: &str = "store_timeout = \"400ms\"";
@@ -200,17 +200,13 @@ async fn an_answer_outlives_a_store_that_forgot_its_claim() {
     });
     assert_eq!(first.status, 200);
     redis.run();
-    let again = until(
-        || async {
-            // Not earlier than the record: before it, the key would be free.
-            while redis.keys().is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            rig.update(0, "k").await
-        },
-        Reply::is_replay,
-    )
-    .await;
+    // Not earlier than the record: before it, the key would be free.
+    let end = Instant::now() + PATIENCE;
+    while redis.keys().is_empty() {
+        assert!(Instant::now() < end, "the answer is not recorded");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let again = until(|| rig.update(0, "k"), Reply::is_replay).await;
     assert_eq!(again.body, first.body);
     assert_eq!(rig.calls().await.0, 1);
 }
