@@ -23,7 +23,6 @@ pub fn value() -> Value {
             "title": "parlance",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "One conversations API over every vendor's dialect.",
-            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "http://127.0.0.1:8080", "description": "The default listener" }],
         "security": [{}, { "callerKey": [] }],

@@ -80,10 +80,10 @@ fn keeps_rules(value: &RawValue, strict: bool, depth: usize) -> bool {
 /// What a string means whose pairs of surrogates are not whole: every half is U+FFFD.
 fn with_halves(quoted: &str) -> String {
     let mut units = Vec::new();
-    let mut chars = quoted.trim_matches('"').chars();
+    let mut chars = quoted[1..quoted.len() - 1].chars();
     while let Some(c) = chars.next() {
-        match (c, c == '\\') {
-            (_, true) => match chars.next().unwrap() {
+        match c {
+            '\\' => match chars.next().unwrap() {
                 'u' => {
                     let digits: String = chars.by_ref().take(4).collect();
                     units.push(u16::from_str_radix(&digits, 16).unwrap());
@@ -93,7 +93,7 @@ fn with_halves(quoted: &str) -> String {
                     units.extend(text.encode_utf16());
                 }
             },
-            (plain, false) => units.extend(plain.encode_utf16(&mut [0; 2]).iter()),
+            plain => units.extend(plain.encode_utf16(&mut [0; 2]).iter()),
         }
     }
     String::from_utf16_lossy(&units)
@@ -863,7 +863,8 @@ fn large_texts_take_time_in_proportion() {
     };
     // A hundred times the members may take a thousand times the time on a busy machine, but never ten thousand times.
     let (few, many) = (names(3_000), names(300_000));
-    let few = (0..5).map(|_| time(&few)).min().unwrap();
-    assert!(time(&many) < few * 2_000, "{few:?} for 3000 members");
+    let few = (0..3).map(|_| time(&few)).min().unwrap();
+    let many = (0..3).map(|_| time(&many)).min().unwrap();
+    assert!(many < few * 3_000, "{few:?} for 3000 members, {many:?} for 300000");
     time(&format!("\"{}\"", "x".repeat(1 << 20)));
 }

@@ -166,12 +166,15 @@ fn files<'a>(value: Raw<'a>, attachments: &mut Vec<Attachment<'a>>) -> bool {
         }
         let mut attachment = Attachment::default();
         for (key, value) in file.members() {
+            let is_plain = matches!(value.kind(), Kind::String | Kind::Null);
             match &*key.name() {
-                "id" => attachment.id = Some(value),
-                "url" => attachment.url = Some(value),
-                "filename" => attachment.name = Some(value),
-                "contentType" => attachment.content_type = Some(value),
-                "sizeBytes" => attachment.size = Some(value),
+                "id" if is_plain => attachment.id = Some(value),
+                "url" if is_plain => attachment.url = Some(value),
+                "filename" if is_plain => attachment.name = Some(value),
+                "contentType" if is_plain => attachment.content_type = Some(value),
+                "sizeBytes" if value == Raw::NULL || reading::count(value).is_some() => {
+                    attachment.size = Some(value);
+                }
                 _ => complete = false,
             }
         }

@@ -1,6 +1,6 @@
 //! Answers: nothing of a reply is lost, nothing is made up, and no bytes make an adapter fail otherwise than by saying so.
 
-use parlance_adapters::canonical::Time;
+use parlance_adapters::canonical::{Field, READ_ONLY, Time};
 use parlance_adapters::{ALL, Spec, Unusable, stored_context};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -55,6 +55,60 @@ fn is_found((name, leaf): (&str, &Tree), answer: &[(&str, &Tree)]) -> bool {
     }
 }
 
+/// Every canonical member has the type of the schema, whatever the vendor sent in its place.
+fn is_as_promised(answer: &Tree) -> Result<(), TestCaseError> {
+    let text = |value: &Tree| value.text().is_some();
+    let count =
+        |value: &Tree| matches!(value, Tree::Number(digits) if digits.bytes().all(|b| b.is_ascii_digit()));
+    let time = |value: &Tree| value.text().is_some_and(|text| normal(text).as_deref() == Some(text));
+    let word = |value: &Tree, words: &[&str]| value.text().is_some_and(|text| words.contains(&text));
+    let object = |value: &Tree, known: &dyn Fn(&str, &Tree) -> bool| match value {
+        Tree::Object(members) => members.iter().all(|(name, value)| known(name, value)),
+        _ => false,
+    };
+    let texts = |names: &'static [&'static str]| {
+        move |name: &str, value: &Tree| {
+            names.contains(&name) && (*value == Tree::Null || value.text().is_some())
+        }
+    };
+    let list = |value: &Tree, each: &dyn Fn(&Tree) -> bool| matches!(value, Tree::List(items) if items.iter().all(each));
+    let some = |value: &Tree| matches!(value, Tree::Object(members) if !members.is_empty());
+    let file = |name: &str, value: &Tree| match name {
+        "size" => *value == Tree::Null || count(value),
+        _ => texts(&["id", "url", "name", "content_type"])(name, value),
+    };
+    let message = |name: &str, value: &Tree| match (name, value) {
+        ("id" | "role" | "text" | "created_at", Tree::Null) => true,
+        ("id" | "text", value) => text(value),
+        ("role", value) => word(value, &["user", "assistant", "system", "tool", "other"]),
+        ("created_at", value) => time(value),
+        ("attachments", value) => *value != Tree::List(Vec::new()) && list(value, &|it| object(it, &file)),
+        ("vendor_data", value) => some(value),
+        _ => false,
+    };
+    let member = |name: &str, value: &Tree| match (name, value) {
+        ("id" | "vendor" | "upstream", value) => text(value),
+        ("messages", value) => list(value, &|it| object(it, &message)),
+        ("vendor_data", value) => some(value),
+        ("warnings", value) => *value != Tree::List(Vec::new()),
+        (name, Tree::Null) => Field::named(name).is_some() || READ_ONLY.contains(&name),
+        ("title" | "instructions", value) => text(value),
+        ("status", value) => word(value, &["active", "ended", "error", "deleted", "other"]),
+        ("archived" | "important", value) => matches!(value, Tree::Bool(_)),
+        ("context", value) => matches!(value, Tree::Object(_) | Tree::Text(_)),
+        ("agent", value) => object(value, &texts(&["id", "name", "status"])),
+        ("contact", value) => object(value, &texts(&["id", "address"])),
+        ("created_at" | "updated_at" | "last_message_at", value) => time(value),
+        ("message_count", value) => count(value),
+        _ => false,
+    };
+    let Tree::Object(members) = answer else { return Err(TestCaseError::fail("no object")) };
+    for (name, value) in members {
+        prop_assert!(member(name, value), "'{}' is not of its type: {}", name, value);
+    }
+    Ok(())
+}
+
 fn nothing_is_lost(spec: &Spec, told: &Tree) -> Result<(), TestCaseError> {
     let Some(answer) = answer(spec, told) else {
         return Err(TestCaseError::fail(format!("{} refuses {told}", spec.vendor)));
@@ -73,6 +127,7 @@ fn nothing_is_lost(spec: &Spec, told: &Tree) -> Result<(), TestCaseError> {
         other => leaves(other, "", &mut theirs),
     }
     leaves(&answer, "", &mut ours);
+    is_as_promised(&answer)?;
     for leaf in &theirs {
         prop_assert!(
             is_found(*leaf, &ours),
