@@ -79,6 +79,8 @@ pub(super) struct Breaker {
     penalty: Option<Duration>,
     /// Until when the vendor asked to be left alone.
     held: Option<(Instant, Why)>,
+    /// How often it asked without a success between.
+    asked: u32,
 }
 
 impl Breaker {
@@ -91,12 +93,8 @@ impl Breaker {
             window: Window::new(rules.window, now),
             penalty: None,
             held: None,
+            asked: 0,
         }
-    }
-
-    /// Whether anything can open it.
-    fn is_off(&self) -> bool {
-        self.rules.failures == 0 && self.rules.success_rate <= 0.0
     }
 
     pub(super) fn state(&self, now: Instant) -> CircuitState {
@@ -132,10 +130,13 @@ impl Breaker {
         Ok(Ticket(self.era))
     }
 
-    /// The vendor asked to be left alone for so long; `open_for_max` is the most that it gets.
+    /// The vendor asked to be left alone for so long; `open_for_max` is the most that it gets. It speaks to whoever it
+    /// answers: only when it has said so to `failures` requests in a row is it taken to mean everybody.
     pub(super) fn hold(&mut self, now: Instant, wait: Duration, why: Why) {
+        self.asked = self.asked.saturating_add(1);
         let until = now + wait.min(self.rules.open_for_max);
-        if !self.is_off() && self.held.is_none_or(|(other, _)| other < until) {
+        let means_everybody = self.rules.failures > 0 && self.asked >= self.rules.failures;
+        if means_everybody && self.held.is_none_or(|(other, _)| other < until) {
             self.held = Some((until, why));
         }
     }
@@ -151,6 +152,9 @@ impl Breaker {
     ) -> Option<Duration> {
         if ticket != Ticket(self.era) {
             return None;
+        }
+        if verdict == Verdict::Good {
+            self.asked = 0;
         }
         match (&mut self.state, verdict) {
             (State::HalfOpen { probing }, Verdict::Nothing) => *probing = false,

@@ -134,6 +134,15 @@ fn calls_from_before_say_nothing_about_after() {
 #[test]
 fn the_vendors_own_pause_is_kept_and_ends_without_a_probe() {
     let mut bench = Bench::new(rules());
+    for _ in 0..2 {
+        bench.breaker.hold(bench.now, Duration::from_secs(2), Why::RateLimited);
+        assert!(bench.admit().is_ok(), "said to one or two, it is not for everybody");
+    }
+    bench.call(Verdict::Good);
+    for _ in 0..2 {
+        bench.breaker.hold(bench.now, Duration::from_secs(2), Why::RateLimited);
+        assert!(bench.admit().is_ok(), "a success between starts the count anew");
+    }
     bench.breaker.hold(bench.now, Duration::from_secs(2), Why::RateLimited);
     bench.breaker.hold(bench.now, Duration::from_secs(1), Why::Unavailable);
     bench.pass(500);
