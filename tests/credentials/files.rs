@@ -9,6 +9,7 @@ use parlance::credentials::file::{INTERVAL, SETTLE};
 use serde_json::{Value, json};
 
 use crate::rig::{Over, PLAIN, Rig, eventually, header, logged, rename_over};
+use crate::score::record;
 
 const ROTATIONS: usize = 100;
 /// Of so many rotations one is seen by the reading in the background, the others by the vendor's 401.
@@ -68,13 +69,13 @@ impl Load {
     }
 }
 
-async fn rotates(path: &str, first: impl Fn(&Path, &str), swap: impl Fn(&Path, &str, usize)) {
+async fn rotates(what: &str, first: impl Fn(&Path, &str), swap: impl Fn(&Path, &str, usize)) {
     let rig = Rig::new().await;
     rig.control("PUT", "/ledger", json!({"enabled": false})).await;
     let key = |at: usize| format!("rotated-key-{at}-of-the-vendor");
     first(rig.files.path(), &key(0));
     rig.accept(PLAIN, &[&key(0)]).await;
-    let gateway = rig.gateway(PLAIN, &credential(&rig.path(path)), "").await;
+    let gateway = rig.gateway(PLAIN, &credential(&rig.path("key")), "").await;
     let load = Load::on(&gateway);
     load.round().await;
     for at in 1..=ROTATIONS {
@@ -92,6 +93,8 @@ async fn rotates(path: &str, first: impl Fn(&Path, &str), swap: impl Fn(&Path, &
         load.round().await;
     }
     let (requests, failed) = load.end().await;
+    let sent = usize::try_from(requests).unwrap();
+    record(&format!("failed requests during {ROTATIONS} rotations of {what}"), failed.len(), sent);
     assert!(requests > u64::try_from(ROTATIONS * CALLERS).unwrap());
     assert_eq!(failed, Vec::<u16>::new(), "of {requests} requests");
     let stats = gateway.upstream.credentials.stats();
@@ -103,7 +106,7 @@ async fn rotates(path: &str, first: impl Fn(&Path, &str), swap: impl Fn(&Path, &
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_renamed_over_without_a_failed_request() {
     let write = |dir: &Path, key: &str| std::fs::write(dir.join("key"), key).unwrap();
-    rotates("key", write, |dir, key, _| rename_over(&dir.join("key"), key)).await;
+    rotates("a file", write, |dir, key, _| rename_over(&dir.join("key"), key)).await;
 }
 
 /// As the kubelet does it: a new directory, and the link to it is swapped.
@@ -123,7 +126,7 @@ async fn a_mounted_secret_is_swapped_without_a_failed_request() {
         publish(dir, key, 0);
         std::os::unix::fs::symlink("..data/key", dir.join("key")).unwrap();
     };
-    rotates("key", first, publish).await;
+    rotates("a mounted secret", first, publish).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,8 @@
 
 mod files;
 mod rig;
+#[path = "../support/score.rs"]
+mod score;
 mod storms;
 mod tokens;
 mod troubles;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::bench::{Bench, Conn, DEADLINE, ID, eventually, get, patch};
 use crate::load::Callers;
 use crate::program::Program;
+use crate::score::record;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parlance::run::Gateway;
@@ -46,7 +47,10 @@ async fn nothing_fails_while_one_gateway_after_the_other_is_replaced() {
         assert!(Conn::open(api).await.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused));
         old = new;
     }
-    callers.end().await.is_perfect();
+    let seen = callers.end().await;
+    let (failed, sent) = seen.failed();
+    record(&format!("failed requests during {rounds} drains"), failed, sent);
+    seen.is_perfect();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

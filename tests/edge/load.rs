@@ -26,6 +26,12 @@ impl Seen {
         self.good.load(Ordering::Relaxed)
     }
 
+    /// How many requests failed, and how many were sent.
+    pub(crate) fn failed(&self) -> (usize, usize) {
+        let failed = self.failed.lock().unwrap().len();
+        (failed, failed + usize::try_from(self.good()).unwrap())
+    }
+
     #[track_caller]
     pub(crate) fn is_perfect(&self) {
         let failed = self.failed.lock().unwrap();

@@ -7,6 +7,8 @@ mod bench;
 mod load;
 mod pki;
 mod program;
+#[path = "../support/score.rs"]
+mod score;
 
 mod identity;
 mod ingress;

@@ -18,5 +18,7 @@ mod race;
 mod records;
 mod redis_server;
 mod rig;
+#[path = "../support/score.rs"]
+mod score;
 mod semantics;
 mod takeover;

@@ -10,6 +10,9 @@ mod http2;
 mod matrix;
 mod peer;
 mod rig;
+#[path = "../support/score.rs"]
+mod score;
+mod secrecy;
 mod table;
 mod tls;
 mod wire;

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use parlance_adapters::{ALL, Spec};
 use parlance_sandbox::{Options, Sandbox};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::rig::{self, Answer, Caller, Rig};
+use super::score::record;
+use super::secrecy::{is_shown, search_logs, searched};
 use super::table::{CASES, Case, Told};
 
 const AT_A_TIME: usize = 8;
@@ -33,6 +33,17 @@ struct Job {
     spec: &'static Spec,
     /// With a caller's key, over HTTP/2.
     keyed: bool,
+}
+
+/// What one case showed.
+#[derive(Debug, Clone, Default)]
+struct Outcome {
+    fault: Option<String>,
+    /// The vendor did it more than once.
+    doubled: bool,
+    /// `update_applied`, or success, is not what the vendor did or not what it must be.
+    misreported: bool,
+    leaked: bool,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -63,25 +74,36 @@ async fn the_truth_about_every_fault() {
         workers.spawn(async move {
             let sandbox =
                 parlance_sandbox::start(Options { base_port: 0, ..Options::default() }).await.unwrap();
-            let mut wrong = Vec::new();
+            search_logs(&sandbox);
+            let mut outcomes = Vec::new();
             loop {
                 let job = jobs.lock().unwrap().pop_front();
                 let Some(job) = job else { break };
-                if let Err(why) = run(&sandbox, job, &trap_url).await {
-                    let caller = if job.keyed { "key, HTTP/2" } else { "no key, HTTP/1.1" };
-                    wrong.push(format!("{} at {} ({caller}): {why}", job.case.id, job.spec.vendor));
-                }
+                let mut outcome = run(&sandbox, job, &trap_url).await;
+                let caller = if job.keyed { "key, HTTP/2" } else { "no key, HTTP/1.1" };
+                let which = format!("{} at {} ({caller})", job.case.id, job.spec.vendor);
+                outcome.fault = outcome.fault.map(|why| format!("{which}: {why}"));
+                outcomes.push(outcome);
             }
             sandbox.stop().await;
-            wrong
+            outcomes
         });
     }
-    let mut wrong: Vec<String> = workers.join_all().await.into_iter().flatten().collect();
+    let outcomes = workers.join_all().await.concat();
+    let (lines, leaks) = searched();
+    let count = |what: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| what(outcome)).count();
+    record("doubled writes", count(|outcome| outcome.doubled), outcomes.len());
+    record("wrong update_applied", count(|outcome| outcome.misreported), outcomes.len());
+    record("secrets in answers", count(|outcome| outcome.leaked), outcomes.len());
+    record("secrets in log lines", leaks, lines);
+    let mut wrong: Vec<String> = outcomes.into_iter().filter_map(|outcome| outcome.fault).collect();
     wrong.sort();
     trapping.abort();
     assert!(wrong.is_empty(), "{} of {all} are wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(trapped.load(Relaxed), 0, "a redirect was followed");
     assert_eq!(panics.load(Relaxed), 0);
+    assert!(lines > 0, "nothing was logged");
+    assert_eq!(leaks, 0, "a credential is in the log");
 }
 
 /// Panics of this process that are not this test's own.
@@ -106,7 +128,7 @@ fn body(job: Job) -> String {
     job.spec.example.patch.to_owned()
 }
 
-async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Result<(), String> {
+async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Outcome {
     let (case, spec) = (job.case, job.spec);
     let key = sandbox.credentials()[spec.vendor].keys[0].clone();
     let control = Caller::new(false);
@@ -116,7 +138,8 @@ async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Result<(), String> {
     let rule = format!("{{\"vendor\":\"{}\",{rule}}}", spec.vendor);
     let made = control.send("POST", &format!("{url}/faults"), None, &rule).await;
     if made.status != 201 {
-        return Err(format!("the rule is not taken: {}", String::from_utf8_lossy(&made.body)));
+        let why = format!("the rule is not taken: {}", String::from_utf8_lossy(&made.body));
+        return Outcome { fault: Some(why), ..Outcome::default() };
     }
 
     // A gateway for each case: no connection is left over from the one before.
@@ -130,14 +153,40 @@ async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Result<(), String> {
 
     let repeats = spec.idempotency_key;
     let told = case.told_repeating.filter(|_| repeats).unwrap_or(case.told);
-    judge_answer(&answer, told, case.retry_after, spec)?;
     let deadline = if case.waits { NEAR } else { FAR };
-    if answer.took > deadline + SLACK {
-        return Err(format!("it took {:?}", answer.took));
-    }
-    judge_secrecy(&answer, &key)?;
     let sent = if repeats { case.sent.1 } else { case.sent.0 };
-    judge_ledger(&ledger.json(), told, sent)
+    let ledger = ledger.json();
+    let effects = effects(&ledger);
+    let (status, _, applied) = answer.told();
+    let applied = if status == 200 { "yes" } else { applied.as_str() };
+    let right = if told.status == 200 { "yes" } else { told.applied };
+    let leaked = is_shown(&answer, &key);
+    let fault = judge_answer(&answer, told, case.retry_after, spec)
+        .and_then(|()| match answer.took {
+            took if took > deadline + SLACK => Err(format!("it took {took:?}")),
+            _ => Ok(()),
+        })
+        .and_then(|()| if leaked { Err("the credential is in the answer".to_owned()) } else { Ok(()) })
+        .and_then(|()| judge_ledger(&ledger, told, sent))
+        .and_then(|()| if effects > 1 { Err(format!("the vendor did it {effects} times")) } else { Ok(()) });
+    let misreported = applied != right || !fits(applied, effects);
+    Outcome { fault: fault.err(), doubled: effects > 1, misreported, leaked }
+}
+
+/// How often the vendor did what was asked.
+fn effects(ledger: &Value) -> usize {
+    let entries = ledger["entries"].as_array().into_iter().flatten();
+    entries.filter(|entry| entry["effect"] == true).count()
+}
+
+/// Whether what the caller was told is what the vendor did.
+fn fits(applied: &str, effects: usize) -> bool {
+    match applied {
+        "no" => effects == 0,
+        // 200, and applied though the answer was not understood.
+        "" | "yes" => effects >= 1,
+        _ => true,
+    }
 }
 
 fn judge_answer(answer: &Answer, told: Told, retry_after: Option<&str>, spec: &Spec) -> Result<(), String> {
@@ -174,29 +223,14 @@ fn judge_answer(answer: &Answer, told: Told, retry_after: Option<&str>, spec: &S
     Ok(())
 }
 
-/// Neither the credential nor a coding of it is anywhere in an answer.
-fn judge_secrecy(answer: &Answer, key: &str) -> Result<(), String> {
-    let text = format!("{:?}{}", answer.headers, String::from_utf8_lossy(&answer.body));
-    let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let shown =
-        [key.to_owned(), STANDARD.encode(key), hex].into_iter().find(|code| text.contains(code.as_str()));
-    shown.map_or(Ok(()), |_| Err("the credential is in the answer".to_owned()))
-}
-
 /// What the vendor saw and did is what the caller was told.
 fn judge_ledger(ledger: &Value, told: Told, sent: usize) -> Result<(), String> {
     let entries = ledger["entries"].as_array().ok_or("no ledger")?;
     if entries.len() != sent {
         return Err(format!("the vendor saw {} requests, not {sent}", entries.len()));
     }
-    let effects = entries.iter().filter(|entry| entry["effect"] == true).count();
-    let fits = match told.applied {
-        "no" => effects == 0,
-        // 200, and applied though the answer was not understood.
-        "" | "yes" => effects >= 1,
-        _ => true,
-    };
-    if !fits {
+    let effects = effects(ledger);
+    if !fits(told.applied, effects) {
         return Err(format!("{effects} effects, though the caller was told {:?}", told.applied));
     }
     let header = |entry: &Value, name: &str| {
