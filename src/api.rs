@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tower::Service;
 
 use crate::body::{self, Body, ReadError};
 use crate::callers::{self, Caller};
-use crate::facts::{Facts, RequestId};
+use crate::facts::{Facts, Origin, RequestId};
 use crate::gateway::{self, Wish};
 use crate::idempotency::{Answer, Answered, Asked, Words};
 use crate::live::Live;
@@ -82,6 +82,37 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource<'a> {
+    /// A conversation, by one segment that is still encoded.
+    Conversation(&'a str),
+    /// The description of the API.
+    OpenApi,
+    /// Nothing.
+    Unknown,
+}
+
+impl<'a> Resource<'a> {
+    /// What this path names.
+    pub fn of(path: &'a str) -> Self {
+        match path.strip_prefix("/conversations/") {
+            Some(segment) if !segment.is_empty() && !segment.contains('/') => Resource::Conversation(segment),
+            None if path == "/openapi.json" => Resource::OpenApi,
+            _ => Resource::Unknown,
+        }
+    }
+
+    /// The template of its paths; nothing has none.
+    pub fn template(self) -> Option<&'static str> {
+        match self {
+            Resource::Conversation(_) => Some("/conversations/{id}"),
+            Resource::OpenApi => Some("/openapi.json"),
+            Resource::Unknown => None,
+        }
+    }
+}
+
 /// Finds the resource and what may be done with it.
 async fn answer(
     live: &Live,
@@ -91,21 +122,20 @@ async fn answer(
     let (head, incoming) = request.into_parts();
     wishes::host(&head)?;
     wishes::framing(&head)?;
-    match head.uri.path().strip_prefix('/') {
-        Some("openapi.json") => match head.method {
+    let path = head.uri.path();
+    match Resource::of(path) {
+        Resource::OpenApi => match head.method {
             Method::GET | Method::HEAD => Ok(json(StatusCode::OK, openapi::document())),
             _ => Err(not_allowed("GET, HEAD")),
         },
-        Some(path) => match path.strip_prefix("conversations/") {
-            Some(segment) if !segment.is_empty() && !segment.contains('/') => match head.method {
-                Method::PATCH => patch(live, &head, segment, incoming, facts).await,
-                Method::OPTIONS => Ok(options()),
-                _ => Err(not_allowed("PATCH, OPTIONS")),
-            },
-            _ => Err(not_found()),
+        Resource::Conversation(segment) => match head.method {
+            Method::PATCH => patch(live, &head, segment, incoming, facts).await,
+            Method::OPTIONS => Ok(options()),
+            _ => Err(not_allowed("PATCH, OPTIONS")),
         },
+        Resource::Unknown if path.starts_with('/') => Err(not_found()),
         // CONNECT and `OPTIONS *` name no resource; what follows a CONNECT is not ours to read.
-        None => Err(not_found().header(header::CONNECTION, "close")),
+        Resource::Unknown => Err(not_found().header(header::CONNECTION, "close")),
     }
 }
 
@@ -154,6 +184,7 @@ async fn patch(
     let (upstream, vendor_id) = live.routes.choose(segment, &head.headers)?;
     facts.vendor = Some(upstream.settings.vendor.spec().vendor);
     facts.upstream = Some(Arc::clone(&upstream.name));
+    facts.traffic = Some(Arc::clone(&upstream.traffic));
     callers::may_use(caller, &upstream)?;
     let target = routes::target(&upstream, vendor_id.clone())?;
 
@@ -186,32 +217,46 @@ async fn patch(
         let id = head.extensions.get::<RequestId>().map_or_else(|| Arc::from("none"), |id| Arc::clone(&id.0));
         let asked = Asked::new(&words, Arc::clone(&id));
         let timeout = upstream.settings.timeout;
-        let work = work(Arc::clone(&upstream), vendor_id.into_owned(), wish, body, preferences, id);
-        return Ok(answered(live.idempotency.answer(asked, timeout, work).await?, facts));
+        let told = Arc::new(OnceLock::new());
+        let work =
+            Work { upstream, vendor_id: vendor_id.into_owned(), wish, body, preferences, request_id: id };
+        let answer = live.idempotency.answer(asked, timeout, work.run(Arc::clone(&told))).await?;
+        facts.origin = told.get().copied().unwrap_or_default();
+        return Ok(answered(answer, facts));
     }
     let outcome = gateway::update(&upstream, &target, &wish, &body, &mut facts.waited).await?;
+    if !dry_run {
+        facts.origin = Origin::Vendor;
+    }
     Ok(respond(outcome.body, dry_run, preferences))
 }
 
 /// An update that no longer depends on the request that it came with.
-async fn work(
+struct Work {
     upstream: Arc<Upstream>,
     vendor_id: String,
     wish: Wish,
     body: bytes::Bytes,
     preferences: Preferences,
     request_id: Arc<str>,
-) -> (Answer, Duration) {
-    let mut waited = Duration::ZERO;
-    let updated = match routes::target(&upstream, vendor_id.into()) {
-        Ok(target) => gateway::update(&upstream, &target, &wish, &body, &mut waited).await,
-        Err(problem) => Err(problem),
-    };
-    let response = match updated {
-        Ok(outcome) => respond(outcome.body, false, preferences),
-        Err(problem) => problem.into_response(&request_id),
-    };
-    (Answer::of(response).await, waited)
+}
+
+impl Work {
+    /// Does it. Whose word the answer is, is told to whoever still listens.
+    async fn run(self, told: Arc<OnceLock<Origin>>) -> (Answer, Duration) {
+        let mut waited = Duration::ZERO;
+        let updated = match routes::target(&self.upstream, self.vendor_id.into()) {
+            Ok(target) => gateway::update(&self.upstream, &target, &self.wish, &self.body, &mut waited).await,
+            Err(problem) => Err(problem),
+        };
+        // Said once, so there was nothing before.
+        let _ = told.set(updated.as_ref().map_or_else(|problem| problem.origin, |_| Origin::Vendor));
+        let response = match updated {
+            Ok(outcome) => respond(outcome.body, false, self.preferences),
+            Err(problem) => problem.into_response(&self.request_id),
+        };
+        (Answer::of(response).await, waited)
+    }
 }
 
 /// The first answer or the stored one, and which of them it is.

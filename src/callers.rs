@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use governor::clock::Clock;
@@ -29,21 +30,29 @@ pub struct Caller {
     pub name: Arc<str>,
     settings: settings::Caller,
     limit: Option<Arc<Limit>>,
+    limited: Arc<AtomicU64>,
 }
 
 impl Callers {
     /// The callers of a configuration. Limits that are unchanged go on counting where those of `previous` are.
     pub fn new(settings: &[settings::Caller], previous: Option<&Callers>) -> Self {
-        let before = |caller: &settings::Caller| {
-            let same = previous?.0.iter().find(|known| *known.name == *caller.name)?;
-            same.limit.clone().filter(|limit| Some(limit.rate) == caller.rate_limit)
-        };
-        let callers = settings.iter().map(|caller| Caller {
-            name: Arc::from(caller.name.as_str()),
-            limit: before(caller).or_else(|| caller.rate_limit.map(|rate| Arc::new(Limit::new(rate)))),
-            settings: caller.clone(),
+        let callers = settings.iter().map(|caller| {
+            let before = previous.and_then(|all| all.0.iter().find(|known| *known.name == *caller.name));
+            let same = before.and_then(|known| known.limit.clone());
+            let limit = same.filter(|limit| Some(limit.rate) == caller.rate_limit);
+            Caller {
+                name: Arc::from(caller.name.as_str()),
+                limit: limit.or_else(|| caller.rate_limit.map(|rate| Arc::new(Limit::new(rate)))),
+                limited: before.map(|known| Arc::clone(&known.limited)).unwrap_or_default(),
+                settings: caller.clone(),
+            }
         });
         Callers(callers.collect())
+    }
+
+    /// How many requests of each caller were over its limit, by its name.
+    pub fn limited(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|caller| (&*caller.name, caller.limited.load(Ordering::Relaxed)))
     }
 
     /// The caller who sends this request, if it may send one now. Without configured callers everybody is let in:
@@ -72,11 +81,11 @@ impl Callers {
         };
         match caller.limit.as_ref().map_or(Ok(()), |limit| limit.take()) {
             Ok(()) => Ok(Some(caller)),
-            Err(wait) => Err(Problem::new(
-                Code::CallerRateLimited,
-                "You send more requests than you may; wait for as long as Retry-After says.",
-            )
-            .retry_after(wait)),
+            Err(wait) => {
+                caller.limited.fetch_add(1, Ordering::Relaxed);
+                let detail = "You send more requests than you may; wait for as long as Retry-After says.";
+                Err(Problem::new(Code::CallerRateLimited, detail).retry_after(wait))
+            }
         }
     }
 
@@ -266,6 +275,8 @@ mod tests {
         assert!(same.admit(&head).is_err());
         let more = Rate { requests: 4, ..rate };
         let changed = settings::Caller { rate_limit: Some(more), ..limited };
-        assert!(Callers::new(&[changed], Some(&callers)).admit(&head).is_ok());
+        let changed = Callers::new(&[changed], Some(&callers));
+        assert!(changed.admit(&head).is_ok());
+        assert!(changed.limited().eq([("crm", 2)]), "what was counted stays, whatever the limit is");
     }
 }

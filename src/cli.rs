@@ -141,7 +141,11 @@ fn serve(source: Source) -> Result<(), Failed> {
     let settings = source.load().map_err(Failed)?;
     let lines = Lines::start(io::stdout())?;
     telemetry::init(&lines, &settings.log.level)?;
-    let access = AccessLog::new(settings.log.access.then(|| lines.clone()));
+    let access = if settings.log.access {
+        AccessLog::new(Some(lines.clone()))
+    } else {
+        AccessLog::without_requests(lines.clone())
+    };
     let runtime = runtime(settings.server.workers.map(usize::from))?;
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;

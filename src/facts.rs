@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::metrics::Traffic;
 use crate::problem::{Applied, Code};
 
 /// The id under which a request is known, in answers, logs and problems.
@@ -13,6 +14,26 @@ pub struct RequestId(pub Arc<str>);
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived(pub Instant);
 
+/// Whose word an answer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The gateway's own: refused before the vendor was asked, or answered without it.
+    #[default]
+    Gateway,
+    /// The vendor's: its answer, or its failure to give one.
+    Vendor,
+}
+
+impl Origin {
+    /// The word in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Gateway => "gateway",
+            Origin::Vendor => "vendor",
+        }
+    }
+}
+
 /// Rides on the response from the API to the outer layers.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -20,10 +41,14 @@ pub struct Facts {
     pub code: Option<Code>,
     /// What a problem says about the update.
     pub applied: Option<Applied>,
+    /// Whose word the answer is.
+    pub origin: Origin,
     /// The vendor that serves the conversation.
     pub vendor: Option<&'static str>,
     /// The upstream that was chosen.
     pub upstream: Option<Arc<str>>,
+    /// Where its answers are counted.
+    pub traffic: Option<Arc<Traffic>>,
     /// Who asked.
     pub caller: Option<Arc<str>>,
     /// Time spent waiting for the vendor.

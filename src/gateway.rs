@@ -206,6 +206,7 @@ fn readable(reply: &Reply) -> Result<(), Unusable> {
 }
 
 fn refused(upstream: &Upstream, refusal: parlance_adapters::Refusal) -> Problem {
+    upstream.traffic.refused(&refusal.faults);
     let details: Vec<&str> = refusal.faults.iter().map(|fault| fault.detail.as_str()).collect();
     let mut problem = Problem::new(Code::InvalidPatch, details.join(" ")).about(upstream);
     problem.errors = refusal.faults.into_iter().map(FieldError::from).collect();

@@ -23,6 +23,7 @@ pub mod gateway;
 pub mod idempotency;
 pub mod layers;
 pub mod live;
+pub mod metrics;
 pub mod openapi;
 pub mod problem;
 pub mod reload;

@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::callers::Callers;
 use crate::idempotency::Idempotency;
+use crate::metrics::Traffic;
 use crate::routes::Routes;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::tls::Tls;
 use crate::upstream::Upstream;
 
@@ -69,9 +70,11 @@ impl Live {
             let same = known.filter(|known| {
                 known.settings == *upstream && upstream.ca_file.as_deref().is_none_or(unchanged)
             });
-            match same
-                .map_or_else(|| Upstream::new(upstream.clone()).map(Arc::new), |same| Ok(Arc::clone(same)))
-            {
+            let made = match same {
+                Some(same) => Ok(Arc::clone(same)),
+                None => Upstream::new(upstream.clone(), traffic(known, name, upstream)).map(Arc::new),
+            };
+            match made {
                 Ok(upstream) => {
                     upstreams.insert(name.clone(), upstream);
                 }
@@ -122,6 +125,13 @@ impl Live {
     pub fn sources(&self) -> impl Iterator<Item = &Path> {
         self.settings.files.iter().map(PathBuf::as_path).chain(certificate_files(&self.settings))
     }
+}
+
+/// Where an upstream's traffic is counted: with that of the upstream of the same name and vendor before it.
+fn traffic(known: Option<&Arc<Upstream>>, name: &str, upstream: &settings::Upstream) -> Arc<Traffic> {
+    let vendor = upstream.vendor.spec().vendor;
+    let known = known.map(|known| &known.traffic).filter(|traffic| traffic.is_of(vendor));
+    known.map_or_else(|| Arc::new(Traffic::new(Arc::from(name), vendor)), Arc::clone)
 }
 
 fn certificate_files(settings: &Settings) -> impl Iterator<Item = &Path> {

@@ -6,6 +6,7 @@ use parlance_adapters::json::quote;
 use parlance_adapters::{Failure, FailureKind};
 
 use crate::body::{self, Body};
+use crate::facts::Origin;
 use crate::upstream::{Kind, Trouble, Upstream};
 
 /// Whether the change may have reached the vendor.
@@ -133,6 +134,29 @@ codes! {
     Internal = "internal", 500, false, "The gateway failed";
 }
 
+impl Code {
+    /// Whose word a problem of this code is, unless the gateway held the request back.
+    fn origin(self) -> Origin {
+        match self {
+            Code::VendorRejected
+            | Code::VendorPaymentRequired
+            | Code::VendorForbidden
+            | Code::ConversationNotFound
+            | Code::VendorConflict
+            | Code::VendorRateLimited
+            | Code::VendorUnauthenticated
+            | Code::VendorUnreachable
+            | Code::VendorError
+            | Code::VendorInvalidResponse
+            | Code::VendorResponseTooLarge
+            | Code::VendorUnexpectedStatus
+            | Code::VendorUnavailable
+            | Code::VendorTimeout => Origin::Vendor,
+            _ => Origin::Gateway,
+        }
+    }
+}
+
 /// One entry of `errors`.
 #[derive(Debug, Clone)]
 pub struct FieldError {
@@ -176,6 +200,8 @@ pub struct Problem {
     pub detail: String,
     /// Whether the change may have reached the vendor.
     pub applied: Applied,
+    /// Whose word it is.
+    pub origin: Origin,
     /// The members that it is about.
     pub errors: Vec<FieldError>,
     /// The vendor's part, once an upstream is chosen.
@@ -193,6 +219,7 @@ impl Problem {
             code,
             detail: detail.into(),
             applied: Applied::No,
+            origin: code.origin(),
             errors: Vec::new(),
             vendor: None,
             retry_after: None,
@@ -228,6 +255,9 @@ impl Problem {
         };
         let mut problem = Problem::new(code, trouble.detail).about(upstream);
         problem.applied = trouble.applied;
+        if trouble.held_back {
+            problem.origin = Origin::Gateway;
+        }
         problem.retry_after = trouble.retry_after;
         if let Some(part) = &mut problem.vendor {
             part.status = trouble.status;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::admin::{Admin, Readiness};
 use crate::layers::Load;
 use crate::live::Live;
+use crate::metrics::Answers;
 use crate::reload::{Reloader, Reloads, Source};
 use crate::server::{Bound, ConnectionStats, Connections, Limits, Phase, Profile};
 use crate::stack;
@@ -28,6 +29,11 @@ pub struct Vitals {
     load: Arc<Load>,
     readiness: Readiness,
     live: Arc<ArcSwap<Live>>,
+    log: AccessLog,
+    /// Answers to requests for which no upstream was chosen.
+    pub answers: Arc<Answers>,
+    /// Since when it runs.
+    pub started: SystemTime,
     /// What became of the attempts to reload.
     pub reloads: Arc<Reloads>,
 }
@@ -53,9 +59,16 @@ pub struct Stats {
     pub reloaded: bool,
     /// Whether new requests are no longer welcome.
     pub draining: bool,
+    /// Lines of the log that found no room.
+    pub log_dropped: u64,
 }
 
 impl Vitals {
+    /// The configuration at work.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
     /// The counters now.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -68,6 +81,7 @@ impl Vitals {
             reloads_rejected: self.reloads.rejected(),
             reloaded: self.reloads.rejection().is_none(),
             draining: !self.readiness.get(),
+            log_dropped: self.log.dropped(),
         }
     }
 }
@@ -105,10 +119,14 @@ impl Gateway {
             load: Arc::default(),
             readiness: readiness.clone(),
             live: Arc::clone(&live),
+            log: log.clone(),
+            answers: Arc::new(Answers::without_upstream()),
+            started: SystemTime::now(),
             reloads: Arc::default(),
         });
 
-        let edge = stack::edge(Arc::clone(&live), Arc::clone(&vitals.load), log);
+        let (load, answers) = (Arc::clone(&vitals.load), Arc::clone(&vitals.answers));
+        let edge = stack::edge(Arc::clone(&live), load, log, answers);
         let current = Arc::clone(&live);
         let profile = move || {
             let live = current.load();

@@ -12,6 +12,7 @@ use crate::api::Api;
 use crate::body::Body;
 use crate::layers::{LimitLayer, Load, ObserveLayer, RescueLayer};
 use crate::live::Live;
+use crate::metrics::Answers;
 use crate::telemetry::AccessLog;
 
 /// Every request to the API listener goes through this.
@@ -19,11 +20,12 @@ pub fn edge(
     live: Arc<ArcSwap<Live>>,
     load: Arc<Load>,
     log: AccessLog,
+    answers: Arc<Answers>,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send
 {
     ServiceBuilder::new()
-        // Outermost, so that every answer, refusals and rescues included, has its id, its times and its log line.
-        .layer(ObserveLayer::new(log))
+        // Outermost, so that every answer, refusals and rescues included, has its id, its times and its log line, and is counted.
+        .layer(ObserveLayer::new(log, answers))
         // Outside of everything that can fail.
         .layer(RescueLayer)
         // One limit for all connections, not one for each; full is said at once.

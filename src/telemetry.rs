@@ -157,17 +157,30 @@ pub struct Access<'a> {
 
 /// One line for each request, or none.
 #[derive(Debug, Clone)]
-pub struct AccessLog(Option<Lines>);
+pub struct AccessLog {
+    lines: Option<Lines>,
+    requests: bool,
+}
 
 impl AccessLog {
     /// Writes to `lines`, or nothing at all.
     pub fn new(lines: Option<Lines>) -> Self {
-        AccessLog(lines)
+        AccessLog { lines, requests: true }
+    }
+
+    /// Writes none, though `lines` are there for other things.
+    pub fn without_requests(lines: Lines) -> Self {
+        AccessLog { lines: Some(lines), requests: false }
+    }
+
+    /// Lines of any sort that found no room.
+    pub fn dropped(&self) -> u64 {
+        self.lines.as_ref().map_or(0, Lines::dropped)
     }
 
     /// Queues the line of a request. It holds no body, no path and no header: ids of conversations are personal data.
     pub fn write(&self, access: &Access<'_>) {
-        let Some(lines) = &self.0 else { return };
+        let Some(lines) = self.lines.as_ref().filter(|_| self.requests) else { return };
         let mut line = Vec::with_capacity(384);
         let text = |line: &mut Vec<u8>, name: &str, value: &str| {
             line.extend_from_slice(name.as_bytes());
@@ -185,6 +198,7 @@ impl AccessLog {
         );
         line.extend_from_slice(numbers.as_bytes());
         let facts = access.facts;
+        text(&mut line, ",\"origin\":", facts.origin.as_str());
         let optional = [
             (",\"vendor\":", facts.vendor),
             (",\"upstream\":", facts.upstream.as_deref()),

@@ -1,4 +1,4 @@
-//! The admin listener: health, and the active configuration. Never on the API listener.
+//! The admin listener: health, metrics, and the active configuration. Never on the API listener.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -15,6 +15,7 @@ use tower::Service;
 
 use crate::body::{self, Body};
 use crate::live::Live;
+use crate::metrics::{self, Metrics};
 use crate::problem::{Code, Problem};
 use crate::run::Vitals;
 use crate::settings;
@@ -41,6 +42,7 @@ pub struct Admin {
     live: Arc<ArcSwap<Live>>,
     readiness: Readiness,
     vitals: Arc<Vitals>,
+    metrics: Metrics,
     address: SocketAddr,
 }
 
@@ -52,16 +54,17 @@ impl Admin {
         vitals: Arc<Vitals>,
         address: SocketAddr,
     ) -> Self {
-        Admin { live, readiness, vitals, address }
+        let metrics = Metrics::new(Arc::clone(&vitals));
+        Admin { live, readiness, vitals, metrics, address }
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
-        let known = matches!(path, "/livez" | "/readyz" | "/config");
+        let known = matches!(path, "/livez" | "/readyz" | "/metrics" | "/config");
         if !known {
             return problem(Problem::new(
                 Code::NotFound,
-                "The resources here are /livez, /readyz and /config.",
+                "The resources here are /livez, /readyz, /metrics and /config.",
             ));
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -75,6 +78,11 @@ impl Admin {
             // it would take the whole pod out of service.
             "/readyz" if self.readiness.get() => text(StatusCode::OK, "ok\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            // For scrapers, which come from outside. Nothing in it is secret, and no caller's or vendor's text.
+            "/metrics" => match self.metrics.text() {
+                Ok(text) => typed(StatusCode::OK, metrics::CONTENT_TYPE, text),
+                Err(error) => problem(Problem::new(Code::Internal, error.to_string())),
+            },
             _ => self.guarded(request),
         }
     }

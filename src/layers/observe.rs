@@ -1,4 +1,5 @@
-//! The outermost layer: a request gets its id and its clock, an answer its id, its times and its log line.
+//! The outermost layer: a request gets its id and its clock, an answer its id, its times, its log line and its place in the
+//! metrics.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::body::Body;
 use crate::facts::{Facts, RequestId};
+use crate::metrics::{Answers, Asked};
 use crate::telemetry::{Access, AccessLog};
 use crate::wishes;
 
@@ -24,13 +26,29 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// Puts [`Observe`] around a service.
 #[derive(Debug, Clone)]
 pub struct ObserveLayer {
+    book: Arc<Book>,
+}
+
+/// Where answers are written down.
+#[derive(Debug)]
+struct Book {
     log: AccessLog,
+    /// Those to requests for which no upstream was chosen; an upstream counts its own.
+    answers: Arc<Answers>,
+}
+
+impl Book {
+    fn note(&self, asked: Asked, access: &Access<'_>) {
+        let answers = access.facts.traffic.as_ref().map_or(&*self.answers, |traffic| &traffic.answers);
+        answers.observe(asked, access.status, access.facts, access.took);
+        self.log.write(access);
+    }
 }
 
 impl ObserveLayer {
-    /// With this log.
-    pub fn new(log: AccessLog) -> Self {
-        ObserveLayer { log }
+    /// With this log; `answers` counts what no upstream does.
+    pub fn new(log: AccessLog, answers: Arc<Answers>) -> Self {
+        ObserveLayer { book: Arc::new(Book { log, answers }) }
     }
 }
 
@@ -38,7 +56,7 @@ impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
 
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, log: self.log.clone() }
+        Observe { inner, book: Arc::clone(&self.book) }
     }
 }
 
@@ -46,7 +64,7 @@ impl<S> Layer<S> for ObserveLayer {
 #[derive(Debug, Clone)]
 pub struct Observe<S> {
     inner: S,
-    log: AccessLog,
+    book: Arc<Book>,
 }
 
 impl<S, B> Service<Request<B>> for Observe<S>
@@ -69,7 +87,9 @@ where
         };
         request.extensions_mut().insert(RequestId(Arc::clone(&id)));
         let method = request.method().clone();
-        Observing { inner: self.inner.call(request), log: self.log.clone(), started, id, method, done: false }
+        let asked = Asked::new(&method, request.uri().path());
+        let book = Arc::clone(&self.book);
+        Observing { inner: self.inner.call(request), book, started, id, method, asked, done: false }
     }
 }
 
@@ -79,10 +99,11 @@ pin_project! {
     pub struct Observing<F> {
         #[pin]
         inner: F,
-        log: AccessLog,
+        book: Arc<Book>,
         started: Instant,
         id: Arc<str>,
         method: Method,
+        asked: Asked,
         done: bool,
     }
 
@@ -92,7 +113,8 @@ pin_project! {
             let this = this.project();
             if !*this.done {
                 let (id, took) = (&**this.id, this.started.elapsed());
-                this.log.write(&Access { id, method: this.method, status: 499, took, facts: &Facts::default() });
+                let facts = &Facts::default();
+                this.book.note(*this.asked, &Access { id, method: this.method, status: 499, took, facts });
             }
         }
     }
@@ -116,7 +138,8 @@ where
             headers.insert(X_REQUEST_ID, id);
         }
         headers.insert(SERVER_TIMING, server_timing(took, facts.waited));
-        this.log.write(&Access { id: this.id, method: this.method, status, took, facts: &facts });
+        this.book
+            .note(*this.asked, &Access { id: this.id, method: this.method, status, took, facts: &facts });
         Poll::Ready(Ok(response))
     }
 }

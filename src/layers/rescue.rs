@@ -90,6 +90,7 @@ where
         let Refused { problem, mut facts } = refused;
         facts.code = Some(problem.code);
         facts.applied = Some(problem.applied);
+        facts.origin = problem.origin;
         let mut response = problem.into_response(this.id);
         response.extensions_mut().insert(facts);
         Poll::Ready(Ok(response))

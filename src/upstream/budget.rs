@@ -25,6 +25,16 @@ struct Tokens {
     at: Instant,
 }
 
+impl Tokens {
+    fn refill(&mut self, now: Instant) {
+        let passed: Duration = now.saturating_duration_since(self.at);
+        self.at = now;
+        if self.left < FLOOR {
+            self.left = (self.left + passed.as_secs_f64() * FLOOR).min(FLOOR);
+        }
+    }
+}
+
 impl Budget {
     pub(super) fn new(now: Instant) -> Self {
         Budget(Mutex::new(Tokens { left: FLOOR, at: now }))
@@ -36,14 +46,17 @@ impl Budget {
         tokens.left = (tokens.left + SHARE).min(SAVED);
     }
 
+    /// Attempts that could be made now.
+    pub(super) fn left(&self, now: Instant) -> u64 {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.refill(now);
+        tokens.left as u64
+    }
+
     /// Whether one more attempt may be made; if so it is paid for.
     pub(super) fn withdraw(&self, now: Instant) -> bool {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed: Duration = now.saturating_duration_since(tokens.at);
-        tokens.at = now;
-        if tokens.left < FLOOR {
-            tokens.left = (tokens.left + passed.as_secs_f64() * FLOOR).min(FLOOR);
-        }
+        tokens.refill(now);
         let enough = tokens.left >= 1.0;
         if enough {
             tokens.left -= 1.0;
@@ -64,7 +77,9 @@ mod tests {
         let start = Instant::now();
         let budget = Budget::new(start);
         let spend = |now| (0..1_000).take_while(|_| budget.withdraw(now)).count();
+        assert_eq!(budget.left(start), 10);
         assert_eq!(spend(start), 10);
+        assert_eq!(budget.left(start), 0);
         assert_eq!(spend(start + Duration::from_millis(500)), 5);
         assert_eq!(spend(start + Duration::from_secs(3600)), 10, "a quiet while is not saved up");
         (0..50).for_each(|_| budget.deposit());

@@ -7,6 +7,7 @@ mod circuit;
 mod client;
 mod connect;
 mod gate;
+mod measure;
 mod rate;
 mod resolve;
 mod retry;
@@ -21,7 +22,7 @@ pub use trouble::{Kind, Trouble};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Request;
@@ -31,12 +32,14 @@ use tower::retry::{Retry, RetryLayer};
 use tower::{ServiceBuilder, ServiceExt};
 
 use self::circuit::{Circuit, CircuitLayer, Guarded};
+use self::measure::{MeasureLayer, Measured};
 use self::rate::{Bucket, RateLimitLayer, RateLimited};
 use self::retry::{Policy, Retries};
 use crate::credentials::Credentials;
+use crate::metrics::Traffic;
 use crate::settings;
 
-type Stack = LoadShed<ConcurrencyLimit<Retry<Policy, Guarded<RateLimited<Authorize<Client>>>>>>;
+type Stack = LoadShed<ConcurrencyLimit<Retry<Policy, Guarded<RateLimited<Authorize<Measured<Client>>>>>>>;
 
 /// A configured upstream at work. Cheap to share; lives as long as its configuration does.
 #[derive(Debug)]
@@ -47,6 +50,10 @@ pub struct Upstream {
     pub settings: settings::Upstream,
     /// The gateway's credential at this vendor.
     pub credentials: Credentials,
+    /// What goes through it.
+    pub traffic: Arc<Traffic>,
+    /// Since when it is at work.
+    pub since: SystemTime,
     stack: Stack,
     client: Client,
     retries: Arc<Retries>,
@@ -67,6 +74,8 @@ pub struct Stats {
     pub rate_limited: u64,
     /// Further attempts, by their reason.
     pub retries: RetryStats,
+    /// How many could be made just now before the budget is used up.
+    pub retry_budget: u64,
     /// The circuit just now.
     pub circuit: CircuitState,
     /// How often the circuit opened.
@@ -80,8 +89,8 @@ pub struct Stats {
 }
 
 impl Upstream {
-    /// Prepares the way to a vendor; connects to nothing yet.
-    pub fn new(settings: settings::Upstream) -> Result<Self, String> {
+    /// Prepares the way to a vendor, which counts into `traffic`; connects to nothing yet.
+    pub fn new(settings: settings::Upstream, traffic: Arc<Traffic>) -> Result<Self, String> {
         let client = Client::new(&settings)?;
         let credentials = Credentials::new(&settings)?;
         let header = settings.vendor.spec().credential.header();
@@ -102,11 +111,26 @@ impl Upstream {
             .layer(CircuitLayer(circuit.clone()))
             // It counts what is sent, and what it refuses asks for no credential.
             .layer(RateLimitLayer(bucket.clone()))
-            // Innermost: every attempt has the credential of its own moment, and nothing above sees one.
+            // Every attempt has the credential of its own moment, and nothing above sees one.
             .layer(AuthorizeLayer::new(header, credentials.clone()))
+            // Innermost: what goes out is counted, the repeat after a 401 too.
+            .layer(MeasureLayer(Arc::clone(&traffic)))
             .service(client.clone());
         let (in_flight, shed) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Upstream { name, settings, credentials, stack, client, retries, circuit, bucket, in_flight, shed })
+        Ok(Upstream {
+            name,
+            settings,
+            credentials,
+            traffic,
+            since: SystemTime::now(),
+            stack,
+            client,
+            retries,
+            circuit,
+            bucket,
+            in_flight,
+            shed,
+        })
     }
 
     /// Sends a request with the gateway's credential and reads the whole answer, all before `deadline`. The credential is
@@ -133,6 +157,7 @@ impl Upstream {
             shed: self.shed.load(Relaxed),
             rate_limited: self.bucket.refused(),
             retries: self.retries.stats(),
+            retry_budget: self.retries.budget(),
             circuit,
             circuit_opened,
             circuit_refused,

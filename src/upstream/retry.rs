@@ -83,6 +83,11 @@ impl Retries {
         }
     }
 
+    /// Further attempts that could be made just now.
+    pub(super) fn budget(&self) -> u64 {
+        self.budget.left(Instant::now())
+    }
+
     fn reason(&self, safe: bool, result: &Result<Reply, Trouble>) -> Option<Why> {
         // A read changes nothing, however often it is done.
         let retry_unknown = self.retry_unknown || safe;

@@ -42,12 +42,15 @@ pub struct Trouble {
     pub retry_after: Option<u64>,
     /// The vendor's status, if there was one.
     pub status: Option<u16>,
+    /// Whether the gateway did not send because the upstream is to be left alone.
+    pub held_back: bool,
 }
 
 impl Trouble {
     /// A trouble of this kind.
     pub fn new(kind: Kind, applied: Applied, proxy_error: &'static str, detail: impl Into<String>) -> Self {
-        Trouble { kind, applied, detail: detail.into(), proxy_error, retry_after: None, status: None }
+        let detail = detail.into();
+        Trouble { kind, applied, detail, proxy_error, retry_after: None, status: None, held_back: false }
     }
 
     /// This upstream's share is in use.
@@ -67,7 +70,8 @@ impl Trouble {
     pub(super) fn held_back(kind: Kind, proxy_error: &'static str, seconds: u64, why: &str) -> Self {
         let seconds = seconds.max(1);
         let detail = format!("{why}; nothing was sent. It is worth trying again in {seconds} s.");
-        Trouble { retry_after: Some(seconds), ..Trouble::new(kind, Applied::No, proxy_error, detail) }
+        let retry_after = Some(seconds);
+        Trouble { retry_after, held_back: true, ..Trouble::new(kind, Applied::No, proxy_error, detail) }
     }
 
     /// Whether the way to the vendor is closed: said at once, and nobody was kept waiting or busy by it.

@@ -1,0 +1,121 @@
+//! Where requests are counted: answers to callers, and requests to vendors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use parlance_adapters::canonical::{Fault, FaultCode};
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::labels::{Asked, End, Kind, Sent, Served, Status, known};
+use super::series::Series;
+use crate::facts::{Facts, Origin};
+use crate::problem::Code;
+
+/// The error of a caller that hung up before its answer.
+const GONE: &str = "caller-gone";
+/// The status that logs and metrics give it.
+const GONE_STATUS: u16 = 499;
+
+/// Answers to callers, of one upstream or of the gateway without one.
+#[derive(Debug)]
+pub struct Answers {
+    upstream: Option<Arc<str>>,
+    series: Series<Kind>,
+}
+
+impl Answers {
+    /// The answers to requests for which no upstream was chosen. The usual one, under a load that needs it to cost
+    /// little, is that there is too much of it.
+    pub fn without_upstream() -> Self {
+        let code = Code::Overloaded;
+        let overloaded = Kind {
+            asked: Asked::update(),
+            status: code.status().as_u16(),
+            origin: Origin::Gateway,
+            error: Some(code.as_str()),
+        };
+        Answers { upstream: None, series: Series::new(overloaded) }
+    }
+
+    /// Counts an answer. `status` 499 is a caller that hung up.
+    pub fn observe(&self, asked: Asked, status: u16, facts: &Facts, took: Duration) {
+        let error = match facts.code {
+            Some(code) => Some(code.as_str()),
+            None => (status == GONE_STATUS).then_some(GONE),
+        };
+        self.series.observe(Kind { asked, status, origin: facts.origin, error }, took);
+    }
+
+    pub(super) fn series(&self) -> impl Iterator<Item = (Served, Histogram)> {
+        let served = |kind| Served { upstream: self.upstream.clone(), kind };
+        self.series.all().into_iter().map(move |(kind, times)| (served(kind), times))
+    }
+}
+
+/// What goes through one upstream. It outlives a configuration.
+#[derive(Debug)]
+pub struct Traffic {
+    upstream: Arc<str>,
+    vendor: &'static str,
+    /// The answers to requests for which it was chosen.
+    pub answers: Answers,
+    sent: Series<End>,
+    refusals: [AtomicU64; FaultCode::ALL.len()],
+}
+
+impl Traffic {
+    /// Nothing yet.
+    pub fn new(upstream: Arc<str>, vendor: &'static str) -> Self {
+        let asked = Asked::update();
+        let updated = Kind { asked, status: StatusCode::OK.as_u16(), origin: Origin::Vendor, error: None };
+        let answered =
+            End { method: known(&Method::PATCH), status: Some(StatusCode::OK.into()), error: None };
+        Traffic {
+            answers: Answers { upstream: Some(Arc::clone(&upstream)), series: Series::new(updated) },
+            upstream,
+            vendor,
+            sent: Series::new(answered),
+            refusals: Default::default(),
+        }
+    }
+
+    /// Whether it belongs to this vendor.
+    pub fn is_of(&self, vendor: &str) -> bool {
+        self.vendor == vendor
+    }
+
+    /// Counts a request that was sent, or for which no connection was had: the status if the vendor answered, the
+    /// error if there was no whole answer.
+    pub fn sent(
+        &self,
+        method: &Method,
+        status: Option<StatusCode>,
+        error: Option<&'static str>,
+        took: Duration,
+    ) {
+        self.sent.observe(End { method: known(method), status: status.map(Status::from), error }, took);
+    }
+
+    /// Counts a body that was refused for these faults: once under each code, however many members have it.
+    pub fn refused(&self, faults: &[Fault]) {
+        for (code, count) in FaultCode::ALL.iter().zip(&self.refusals) {
+            if faults.iter().any(|fault| fault.code == *code) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(super) fn exchanges(&self) -> impl Iterator<Item = (Sent, Histogram)> {
+        let sent = |end| Sent { upstream: Arc::clone(&self.upstream), vendor: self.vendor, end };
+        self.sent.all().into_iter().map(move |(end, times)| (sent(end), times))
+    }
+
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FaultCode::ALL
+            .iter()
+            .zip(&self.refusals)
+            .map(|(code, count)| (code.as_str(), count.load(Ordering::Relaxed)))
+    }
+}

@@ -1,0 +1,98 @@
+//! Counts and times what goes out to a vendor, one by one: attempts, not updates.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use http::{Method, StatusCode};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::client::{Exchange, Reply};
+use super::trouble::Trouble;
+use crate::metrics::Traffic;
+
+/// The error of an exchange whose end nobody waited for.
+const CANCELLED: &str = "cancelled";
+
+/// Puts [`Measured`] around a service.
+#[derive(Debug, Clone)]
+pub(super) struct MeasureLayer(pub(super) Arc<Traffic>);
+
+impl<S> Layer<S> for MeasureLayer {
+    type Service = Measured<S>;
+
+    fn layer(&self, inner: S) -> Measured<S> {
+        Measured { inner, traffic: Arc::clone(&self.0) }
+    }
+}
+
+/// Counts every exchange of the service below.
+#[derive(Debug, Clone)]
+pub(super) struct Measured<S> {
+    inner: S,
+    traffic: Arc<Traffic>,
+}
+
+impl<S> Service<Exchange> for Measured<S>
+where
+    S: Service<Exchange, Response = Reply, Error = Trouble>,
+{
+    type Response = Reply;
+    type Error = Trouble;
+    type Future = Measuring<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        let method = exchange.request.method().clone();
+        let traffic = Arc::clone(&self.traffic);
+        let started = Instant::now();
+        Measuring { inner: self.inner.call(exchange), traffic, started, method, done: false }
+    }
+}
+
+pin_project! {
+    /// An exchange under way.
+    #[derive(Debug)]
+    pub(super) struct Measuring<F> {
+        #[pin]
+        inner: F,
+        traffic: Arc<Traffic>,
+        started: Instant,
+        method: Method,
+        done: bool,
+    }
+
+    impl<F> PinnedDrop for Measuring<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if !*this.done {
+                this.traffic.sent(this.method, None, Some(CANCELLED), this.started.elapsed());
+            }
+        }
+    }
+}
+
+impl<F: Future<Output = Result<Reply, Trouble>>> Future for Measuring<F> {
+    type Output = Result<Reply, Trouble>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        *this.done = true;
+        let (status, error) = match &result {
+            Ok(reply) => (Some(reply.status()), None),
+            Err(trouble) => {
+                let status = trouble.status.and_then(|status| StatusCode::from_u16(status).ok());
+                (status, Some(trouble.proxy_error))
+            }
+        };
+        this.traffic.sent(this.method, status, error, this.started.elapsed());
+        Poll::Ready(result)
+    }
+}
