@@ -198,7 +198,7 @@ fn credentials(sheet: &mut Sheet<'_>, upstreams: &[Reading<'_>]) -> fmt::Result 
     });
     sheet.gauges(
         "parlance_credential_age",
-        Some(Unit::Seconds),
+        Some(&Unit::Seconds),
         "For how long the credential has been in use.",
         ages,
     )?;
@@ -207,7 +207,7 @@ fn credentials(sheet: &mut Sheet<'_>, upstreams: &[Reading<'_>]) -> fmt::Result 
     });
     sheet.gauges(
         "parlance_credential_expiry_timestamp",
-        Some(Unit::Seconds),
+        Some(&Unit::Seconds),
         "When the token ends, as Unix time.",
         ends,
     )?;
@@ -281,7 +281,7 @@ fn idempotency(sheet: &mut Sheet<'_>, live: &Live) -> fmt::Result {
     )?;
     sheet.gauge(
         "parlance_idempotency_memory",
-        Some(Unit::Bytes),
+        Some(&Unit::Bytes),
         "Answers in the memory of this process.",
         stats.bytes,
     )?;
@@ -324,7 +324,7 @@ fn configuration(sheet: &mut Sheet<'_>, live: &Live, stats: &Stats) -> fmt::Resu
     )?;
     sheet.gauge(
         "parlance_config_last_reload_success_timestamp",
-        Some(Unit::Seconds),
+        Some(&Unit::Seconds),
         "Since when the configuration is at work, as Unix time.",
         live.since.as_millisecond() as f64 / 1000.0,
     )
@@ -334,7 +334,7 @@ fn process(sheet: &mut Sheet<'_>, started: SystemTime, stats: &Stats) -> fmt::Re
     sheet.info("parlance_build", "What runs.", [("version", env!("CARGO_PKG_VERSION"))])?;
     sheet.gauge(
         "process_start_time",
-        Some(Unit::Seconds),
+        Some(&Unit::Seconds),
         "Since when it runs, as Unix time.",
         seconds_between(SystemTime::UNIX_EPOCH, started),
     )?;

@@ -41,22 +41,22 @@ impl Sheet<'_> {
     pub(super) fn gauge(
         &mut self,
         name: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         help: &str,
         value: impl EncodeGaugeValue,
     ) -> fmt::Result {
-        ConstGauge::new(value).encode(self.describe(name, help, unit.as_ref(), MetricType::Gauge)?)
+        ConstGauge::new(value).encode(self.describe(name, help, unit, MetricType::Gauge)?)
     }
 
     /// Numbers as they are now, by label.
     pub(super) fn gauges<'l, const N: usize, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
-        unit: Option<Unit>,
+        unit: Option<&Unit>,
         help: &str,
         samples: impl IntoIterator<Item = (Labels<'l, N>, V)>,
     ) -> fmt::Result {
-        let mut encoder = self.describe(name, help, unit.as_ref(), MetricType::Gauge)?;
+        let mut encoder = self.describe(name, help, unit, MetricType::Gauge)?;
         for (labels, value) in samples {
             ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
         }
