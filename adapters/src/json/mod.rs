@@ -6,6 +6,8 @@
 
 mod reader;
 mod text;
+mod value;
 
-pub use reader::{Key, Kind, Malformed, Raw, Reader};
+pub use reader::{Malformed, Reader};
 pub use text::{compact, quote, quoted, unescape};
+pub use value::{Key, Kind, Raw};

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::reader::Raw;
+use super::value::Raw;
 
 /// The text that the inside of a JSON string stands for. Half of a surrogate pair becomes U+FFFD.
 pub fn unescape(written: &str) -> Cow<'_, str> {
