@@ -14,6 +14,7 @@ mod heads;
 mod ids;
 mod life;
 mod merge;
+mod metrics;
 mod preferences;
 mod resources;
 mod routing;

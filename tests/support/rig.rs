@@ -1,6 +1,7 @@
 //! One gateway process over one sandbox.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use parlance_sandbox::{Options, Sandbox};
 use serde_json::Value;
@@ -53,6 +54,7 @@ pub(crate) struct Rig {
     pub(crate) admin: SocketAddr,
     control: SocketAddr,
     secrets: Vec<String>,
+    more: PathBuf,
     // Dropped in this order: the gateway is gone before its vendors are.
     sandbox: Sandbox,
     _runtime: Runtime,
@@ -87,6 +89,23 @@ fn key(sandbox: &Sandbox, vendor: &str) -> String {
     sandbox.credentials()[vendor].keys[0].clone()
 }
 
+/// A configuration with everything that it leaves to the sandbox.
+fn filled(sandbox: &Sandbox, text: &str) -> String {
+    let fill = |text: String, vendor: &&str| {
+        text.replace(&format!("${{{vendor}}}"), &sandbox.url(vendor).unwrap())
+            .replace(&format!("${{{vendor}_key}}"), &key(sandbox, vendor))
+    };
+    let mut text = parlance_sandbox::vendors().iter().fold(text.to_owned(), fill);
+    let credentials = sandbox.credentials();
+    if let Some(client) = credentials.values().find_map(|known| known.clients.first()) {
+        text = text
+            .replace("${token_url}", &sandbox.token_url())
+            .replace("${client_id}", &client.client_id)
+            .replace("${client_secret}", &client.client_secret);
+    }
+    text
+}
+
 impl Rig {
     /// The usual configuration.
     pub(crate) fn usual() -> Self {
@@ -94,7 +113,7 @@ impl Rig {
     }
 
     /// The usual configuration under a second file. `${vendor}` stands for that vendor's origin, `${vendor_key}` for
-    /// its key.
+    /// its key; `${token_url}`, `${client_id}` and `${client_secret}` for the vendor that gives tokens.
     pub(crate) fn with(more: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -104,18 +123,21 @@ impl Rig {
         let control: SocketAddr = sandbox.control_url().trim_start_matches("http://").parse().unwrap();
         let files = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
-            let fill = |text: String, vendor: &&str| {
-                text.replace(&format!("${{{vendor}}}"), &sandbox.url(vendor).unwrap())
-                    .replace(&format!("${{{vendor}_key}}"), &key(&sandbox, vendor))
-            };
             let path = files.path().join(name);
-            std::fs::write(&path, parlance_sandbox::vendors().iter().fold(text.to_owned(), fill)).unwrap();
+            std::fs::write(&path, filled(&sandbox, text)).unwrap();
             path
         };
         let (usual, more) = (write("usual.toml", USUAL), write("more.toml", more));
         let secrets = parlance_sandbox::vendors().iter().map(|vendor| key(&sandbox, vendor)).collect();
         let (process, api, admin) = Process::serve(&[&usual, &more]);
-        Rig { process, api, admin, control, secrets, sandbox, _runtime: runtime, _files: files }
+        Rig { process, api, admin, control, secrets, more, sandbox, _runtime: runtime, _files: files }
+    }
+
+    /// Puts another second file in the place of the one that was given.
+    pub(crate) fn change(&self, more: &str) {
+        let beside = self.more.with_extension("new");
+        std::fs::write(&beside, filled(&self.sandbox, more)).unwrap();
+        std::fs::rename(&beside, &self.more).unwrap();
     }
 
     /// With one more text that must stand in no answer and no log line.
