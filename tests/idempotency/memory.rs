@@ -81,6 +81,24 @@ fn bytes_are_bounded_and_the_newest_answer_is_kept_however_large() {
     assert_eq!((memory.fill().entries, memory.fill().bytes), (0, 0));
 }
 
+#[test]
+fn what_was_given_less_time_by_another_configuration_ends_before_what_came_first() {
+    let (memory, now) = (memory(10, 1 << 20), Instant::now());
+    let short = Duration::from_secs(1);
+    for (number, ttl) in [(1, TTL), (2, short)] {
+        assert_eq!(memory.claim(now, key(number), print(1), token(1), LEASE), Ok(Claimed::Mine));
+        assert!(memory.complete(now, key(number), print(1), token(1), answer("x"), ttl));
+    }
+    for (number, lease) in [(3, LEASE), (4, short)] {
+        assert_eq!(memory.claim(now, key(number), print(1), token(1), lease), Ok(Claimed::Mine));
+    }
+    let later = now + Duration::from_secs(2);
+    let claim = |number| memory.claim(later, key(number), print(2), token(2), LEASE);
+    assert!(matches!(claim(1), Ok(Claimed::Done { .. })));
+    assert!(matches!(claim(3), Ok(Claimed::Running { .. })));
+    assert_eq!((claim(2), claim(4)), (Ok(Claimed::Mine), Ok(Claimed::Mine)));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// A request comes, with a key and a fingerprint.
