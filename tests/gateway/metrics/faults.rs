@@ -411,8 +411,9 @@ fn a_log_that_nobody_reads() {
         let live = parlance::live::Live::new(settings).unwrap();
         let log = parlance::telemetry::AccessLog::without_requests(lines.clone());
         let gateway = parlance::run::Gateway::start(live, log).await.unwrap();
-        for _ in 0..20_000 {
-            lines.write(b"{}\n".to_vec());
+        // More than wait in the queue and in the buffer behind it.
+        for _ in 0..10_000 {
+            lines.write(vec![b' '; 1024]);
         }
         let text = parlance::metrics::Metrics::new(gateway.vitals()).text().unwrap();
         let dropped = Exposition::parse(&text).value("parlance_log_lines_dropped_total", &[]);
