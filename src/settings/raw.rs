@@ -23,7 +23,7 @@ pub(crate) struct Raw {
     pub(crate) default_upstream: Option<String>,
     /// The API listener.
     pub(crate) server: Server,
-    /// The admin listener: health, metrics, the active configuration and the console.
+    /// The admin listener: health, metrics and the active configuration.
     pub(crate) admin: Admin,
     /// What holds for every upstream that does not set it itself.
     pub(crate) defaults: Shared,
