@@ -85,7 +85,8 @@ pub async fn update(
             Unusable::Invalid(why) => invalid(upstream, &reply, &why, Applied::Yes),
         })?
     };
-    let mut body = Vec::with_capacity(reply.body().len() + 512);
+    // Canonical names are longer than many a vendor's. What is not used is never touched.
+    let mut body = Vec::with_capacity(reply.body().len() + reply.body().len() / 4 + 512);
     let upstream_name = &upstream.settings.adapter.name;
     conversation.write(target.id(), adapter.spec().vendor, upstream_name, &call.warnings, &mut body);
     Ok(Outcome { body })

@@ -97,7 +97,7 @@ fn toml_value(text: &Text<'_>, key: &str, value: &DeValue<'_>, places: &mut BTre
 fn from_json(source: &str) -> Result<BTreeMap<String, Position>, Vec<SyntaxFault>> {
     let text = Text::new(source);
     let fault = |fault: json::Malformed| {
-        vec![(Some(text.position(fault.at)), format!("is not valid JSON: {}", fault.what))]
+        vec![(Some(text.position(fault.at())), format!("is not valid JSON: {}", fault.what()))]
     };
     let mut reader = json::Reader::strict(source.as_bytes()).map_err(fault)?;
     let root = reader.raw().and_then(|raw| reader.end().map(|()| raw)).map_err(fault)?;

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
+use super::malformed::{Malformed, Wrong};
 use super::value::{Key, Kind, Raw};
 
 /// Objects and arrays may nest this deep; deeper texts are refused, so that no reader after us needs a deep stack.
@@ -9,23 +12,6 @@ const MAX_DEPTH: usize = 128;
 
 /// Up to this many members are compared pairwise; beyond it a sort finds the repeated name.
 const PAIRWISE: usize = 16;
-
-/// Why a text is not the JSON that we accept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed {
-    /// Byte offset at which the text stops being acceptable.
-    pub at: usize,
-    /// What is wrong there.
-    pub what: &'static str,
-}
-
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} at byte {}", self.what, self.at)
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 /// A cursor over one JSON text. Every step checks what it passes.
 #[derive(Debug)]
@@ -64,8 +50,8 @@ impl<'a> Reader<'a> {
         self.bytes().get(self.at).copied()
     }
 
-    fn fail<T>(&self, what: &'static str) -> Walk<T> {
-        Err(Malformed { at: self.at, what })
+    fn fail<T>(&self, wrong: Wrong) -> Walk<T> {
+        Err(Malformed::new(self.at, wrong))
     }
 
     #[inline]
@@ -85,14 +71,14 @@ impl<'a> Reader<'a> {
             Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
             Some(b't' | b'f') => Ok(Kind::Boolean),
             Some(b'n') => Ok(Kind::Null),
-            Some(_) => self.fail("a JSON value was expected"),
-            None => self.fail("the text ends where a JSON value was expected"),
+            Some(_) => self.fail(Wrong::NoValue),
+            None => self.fail(Wrong::EndsBeforeValue),
         }
     }
 
     /// Walks the object that stands next: `each` gets a member's name and must walk over its value.
     pub fn object(&mut self, mut each: impl FnMut(Key<'a>, &mut Reader<'a>) -> Walk<()>) -> Walk<()> {
-        self.open(b'{', "an object was expected")?;
+        self.open(b'{', Wrong::NoObject)?;
         let first_name = self.names.len();
         let mut sorts = 0;
         self.space();
@@ -109,14 +95,14 @@ impl<'a> Reader<'a> {
                     self.end_names(first_name)?;
                     return self.close();
                 }
-                _ => return self.fail("',' or '}' was expected"),
+                _ => return self.fail(Wrong::NoObjectEnd),
             }
         }
     }
 
     /// Walks the array that stands next: `each` must walk over one item.
     pub fn array(&mut self, mut each: impl FnMut(&mut Reader<'a>) -> Walk<()>) -> Walk<()> {
-        self.open(b'[', "an array was expected")?;
+        self.open(b'[', Wrong::NoArray)?;
         self.space();
         if self.byte() == Some(b']') {
             return self.close();
@@ -127,7 +113,7 @@ impl<'a> Reader<'a> {
             match self.byte() {
                 Some(b',') => self.at += 1,
                 Some(b']') => return self.close(),
-                _ => return self.fail("',' or ']' was expected"),
+                _ => return self.fail(Wrong::NoArrayEnd),
             }
         }
     }
@@ -139,7 +125,7 @@ impl<'a> Reader<'a> {
         self.value()?;
         match self.text.get(start..self.at) {
             Some(text) => Ok(Raw(text)),
-            None => self.fail("a JSON value was expected"),
+            None => self.fail(Wrong::NoValue),
         }
     }
 
@@ -157,7 +143,7 @@ impl<'a> Reader<'a> {
     /// Nothing but white space may follow.
     pub fn end(&mut self) -> Walk<()> {
         self.space();
-        if self.at == self.text.len() { Ok(()) } else { self.fail("text follows the JSON value") }
+        if self.at == self.text.len() { Ok(()) } else { self.fail(Wrong::TextBehind) }
     }
 
     fn skip(&mut self) -> Walk<()> {
@@ -175,18 +161,18 @@ impl<'a> Reader<'a> {
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(_) => self.fail("a JSON value was expected"),
-            None => self.fail("the text ends where a JSON value was expected"),
+            Some(_) => self.fail(Wrong::NoValue),
+            None => self.fail(Wrong::EndsBeforeValue),
         }
     }
 
-    fn open(&mut self, bracket: u8, what: &'static str) -> Walk<()> {
+    fn open(&mut self, bracket: u8, wrong: Wrong) -> Walk<()> {
         self.space();
         if self.byte() != Some(bracket) {
-            return self.fail(what);
+            return self.fail(wrong);
         }
         if self.depth == MAX_DEPTH {
-            return self.fail("objects and arrays nest deeper than 128 levels");
+            return self.fail(Wrong::TooDeep);
         }
         self.depth += 1;
         self.at += 1;
@@ -201,23 +187,24 @@ impl<'a> Reader<'a> {
 
     /// Reads a name and its colon. `sorts` has a bit for each sort of name that the object had so far: only where the
     /// bit is set may the name have been given before.
+    #[inline(always)]
     fn key(&mut self, first_name: usize, sorts: &mut u64) -> Walk<Key<'a>> {
         self.space();
         if self.byte() != Some(b'"') {
-            return self.fail("a member name in double quotes was expected");
+            return self.fail(Wrong::NoName);
         }
         let start = self.at;
         let key = self.string()?;
         self.space();
         if self.byte() != Some(b':') {
-            return self.fail("':' was expected after a member name");
+            return self.fail(Wrong::NoColon);
         }
         self.at += 1;
         let sort = key.sort();
         if *sorts & sort != 0 {
             let seen = self.names.get(first_name..).unwrap_or_default();
             if seen.len() <= PAIRWISE && seen.iter().any(|other| same_name(other, &key)) {
-                return Err(Malformed { at: start, what: "a member is given twice" });
+                return Err(Malformed::new(start, Wrong::Twice));
             }
         }
         *sorts |= sort;
@@ -233,7 +220,7 @@ impl<'a> Reader<'a> {
             names.sort_unstable();
             let twice = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
             if twice {
-                return self.fail("a member is given twice in the object that ends here");
+                return self.fail(Wrong::TwiceInThis);
             }
         }
         self.names.truncate(first_name);
@@ -241,31 +228,28 @@ impl<'a> Reader<'a> {
     }
 
     /// Walks over the string that stands next. Most have no escapes: that case is kept short, to be inlined.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Walk<Key<'a>> {
         let start = self.at + 1;
-        let end = start + plain_run(self.bytes().get(start..).unwrap_or_default());
-        if self.bytes().get(end) != Some(&b'"') {
-            return self.escaped_string(start, end);
+        let mut end = start + plain_run(self.bytes().get(start..).unwrap_or_default());
+        let escaped = self.bytes().get(end) != Some(&b'"');
+        if escaped {
+            end = self.escaped_string(end)?;
         }
         self.at = end + 1;
-        Ok(Key { written: self.text.get(start..end).unwrap_or_default(), escaped: false })
+        Ok(Key { written: self.text.get(start..end).unwrap_or_default(), escaped })
     }
 
-    /// The same from the first byte on that does not stand for itself.
+    /// The same from the first byte on that does not stand for itself; gives where the closing quote is.
     #[inline(never)]
-    fn escaped_string(&mut self, start: usize, special: usize) -> Walk<Key<'a>> {
+    fn escaped_string(&mut self, special: usize) -> Walk<usize> {
         self.at = special;
         loop {
             match self.byte() {
-                Some(b'"') => {
-                    let written = self.text.get(start..self.at).unwrap_or_default();
-                    self.at += 1;
-                    return Ok(Key { written, escaped: true });
-                }
+                Some(b'"') => return Ok(self.at),
                 Some(b'\\') => self.escape()?,
-                Some(_) => return self.fail("a control character must be escaped in a string"),
-                None => return self.fail("the text ends inside a string"),
+                Some(_) => return self.fail(Wrong::Control),
+                None => return self.fail(Wrong::EndsInString),
             }
             self.at += plain_run(self.bytes().get(self.at..).unwrap_or_default());
         }
@@ -281,22 +265,22 @@ impl<'a> Reader<'a> {
             Some(b'u') => {
                 let unit = self.hex4()?;
                 match unit {
-                    0xDC00..=0xDFFF if self.strict => self.fail("half of a surrogate pair stands alone"),
+                    0xDC00..=0xDFFF if self.strict => self.fail(Wrong::LoneSurrogate),
                     0xD800..=0xDBFF if self.strict => {
                         if self.byte() != Some(b'\\') || self.bytes().get(self.at + 1) != Some(&b'u') {
-                            return self.fail("half of a surrogate pair stands alone");
+                            return self.fail(Wrong::LoneSurrogate);
                         }
                         self.at += 1;
                         match self.hex4()? {
                             0xDC00..=0xDFFF => Ok(()),
-                            _ => self.fail("half of a surrogate pair stands alone"),
+                            _ => self.fail(Wrong::LoneSurrogate),
                         }
                     }
                     _ => Ok(()),
                 }
             }
-            Some(_) => self.fail("no such escape in JSON"),
-            None => self.fail("the text ends inside a string"),
+            Some(_) => self.fail(Wrong::NoSuchEscape),
+            None => self.fail(Wrong::EndsInString),
         }
     }
 
@@ -309,7 +293,7 @@ impl<'a> Reader<'a> {
                 self.at += 5;
                 Ok(unit)
             }
-            None => self.fail("four hexadecimal digits must follow \\u"),
+            None => self.fail(Wrong::NoHex),
         }
     }
 
@@ -318,7 +302,7 @@ impl<'a> Reader<'a> {
             self.at += word.len();
             return Ok(());
         }
-        self.fail("a JSON value was expected")
+        self.fail(Wrong::NoValue)
     }
 
     fn number(&mut self) -> Walk<()> {
@@ -327,34 +311,34 @@ impl<'a> Reader<'a> {
         }
         match self.byte() {
             Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.digits("a digit was expected")?,
-            _ => return self.fail("a digit was expected"),
+            Some(b'1'..=b'9') => self.digits(Wrong::NoDigit)?,
+            _ => return self.fail(Wrong::NoDigit),
         }
         if self.byte() == Some(b'.') {
             self.at += 1;
-            self.digits("a digit must follow the decimal point")?;
+            self.digits(Wrong::NoFraction)?;
         }
         if let Some(b'e' | b'E') = self.byte() {
             self.at += 1;
             if let Some(b'+' | b'-') = self.byte() {
                 self.at += 1;
             }
-            self.digits("a digit was expected in the exponent")?;
+            self.digits(Wrong::NoExponent)?;
         }
         Ok(())
     }
 
-    fn digits(&mut self, what: &'static str) -> Walk<()> {
+    fn digits(&mut self, wrong: Wrong) -> Walk<()> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.byte() {
             self.at += 1;
         }
-        if self.at == start { self.fail(what) } else { Ok(()) }
+        if self.at == start { self.fail(wrong) } else { Ok(()) }
     }
 }
 
 fn utf8(bytes: &[u8]) -> Walk<&str> {
-    std::str::from_utf8(bytes).map_err(|e| Malformed { at: e.valid_up_to(), what: "the text is not UTF-8" })
+    std::str::from_utf8(bytes).map_err(|e| Malformed::new(e.valid_up_to(), Wrong::NotUtf8))
 }
 
 fn same_name(one: &Key<'_>, other: &Key<'_>) -> bool {
@@ -366,31 +350,28 @@ fn is_plain(byte: u8) -> bool {
     byte >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
-/// The same for eight bytes at once: the lowest bit that is set belongs to the first byte that is not plain. (Above it
-/// a borrow may set others, so that only the lowest one tells anything.)
+/// The same for sixteen bytes at once: a bit for each that is not plain, the lowest for the first.
 #[inline]
-fn special(word: [u8; 8]) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let word = u64::from_le_bytes(word);
-    let less = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
-    let quote = word ^ (ONES * 0x22);
-    let slash = word ^ (ONES * 0x5C);
-    (less(word, 0x20) | less(quote, 1) | less(slash, 1)) & TOPS
+fn special(block: [u8; 16]) -> u32 {
+    let block = u8x16::new(block);
+    let special = block.simd_lt(u8x16::splat(0x20))
+        | block.simd_eq(u8x16::splat(b'"'))
+        | block.simd_eq(u8x16::splat(b'\\'));
+    special.to_bitmask()
 }
 
-/// How many bytes from the start stand for themselves in a string, which is where most of a reading goes. Words of
-/// eight bytes suit short strings, which are the many, and long ones alike.
+/// How many bytes from the start stand for themselves in a string, which is where most of a reading goes. One block
+/// holds nearly every name; the last bytes of a text are looked at one by one.
 #[inline]
 fn plain_run(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     let mut run = 0;
-    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        let special = special(*word);
+    while let Some((block, behind)) = rest.split_first_chunk::<16>() {
+        let special = special(*block);
         if special != 0 {
-            return run + special.trailing_zeros() as usize / 8;
+            return run + special.trailing_zeros() as usize;
         }
-        run += 8;
+        run += 16;
         rest = behind;
     }
     run + rest.iter().take_while(|&&byte| is_plain(byte)).count()
