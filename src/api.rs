@@ -15,7 +15,7 @@ use tower::Service;
 
 use crate::body::{self, Body, ReadError};
 use crate::callers::{self, Caller};
-use crate::facts::{Facts, Origin, RequestId};
+use crate::facts::{Facts, Identified, Origin, RequestId, Told};
 use crate::gateway::{self, Wish};
 use crate::idempotency::{Answer, Answered, Asked, Words};
 use crate::live::Live;
@@ -41,24 +41,21 @@ impl Api {
     }
 }
 
-impl Service<Request<Incoming>> for Api {
-    type Response = Response<Body>;
+impl Service<Identified<Incoming>> for Api {
+    type Response = Told;
     type Error = Refused;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Refused>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Told, Refused>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, Identified { request, id }: Identified<Incoming>) -> Self::Future {
         let live = self.live.load_full();
         Box::pin(async move {
             let mut facts = Facts::default();
-            match answer(&live, request, &mut facts).await {
-                Ok(mut response) => {
-                    response.extensions_mut().insert(facts);
-                    Ok(response)
-                }
+            match answer(&live, request, &id, &mut facts).await {
+                Ok(response) => Ok(Told { response, facts }),
                 Err(problem) => Err(Refused { problem, facts }),
             }
         })
@@ -117,6 +114,7 @@ impl<'a> Resource<'a> {
 async fn answer(
     live: &Live,
     request: Request<Incoming>,
+    id: &RequestId,
     facts: &mut Facts,
 ) -> Result<Response<Body>, Problem> {
     let (head, incoming) = request.into_parts();
@@ -129,7 +127,7 @@ async fn answer(
             _ => Err(not_allowed("GET, HEAD")),
         },
         Resource::Conversation(segment) => match head.method {
-            Method::PATCH => patch(live, &head, segment, incoming, facts).await,
+            Method::PATCH => patch(live, &head, segment, incoming, id, facts).await,
             Method::OPTIONS => Ok(options()),
             _ => Err(not_allowed("PATCH, OPTIONS")),
         },
@@ -171,6 +169,7 @@ async fn patch(
     head: &Parts,
     segment: &str,
     incoming: Incoming,
+    id: &RequestId,
     facts: &mut Facts,
 ) -> Result<Response<Body>, Problem> {
     let caller = live.callers.admit(head)?;
@@ -214,12 +213,17 @@ async fn patch(
             minimal: preferences.minimal,
             body: &body,
         };
-        let id = head.extensions.get::<RequestId>().map_or_else(|| Arc::from("none"), |id| Arc::clone(&id.0));
-        let asked = Asked::new(&words, Arc::clone(&id));
+        let asked = Asked::new(&words, id.clone());
         let timeout = upstream.settings.timeout;
         let told = Arc::new(OnceLock::new());
-        let work =
-            Work { upstream, vendor_id: vendor_id.into_owned(), wish, body, preferences, request_id: id };
+        let work = Work {
+            upstream,
+            vendor_id: vendor_id.into_owned(),
+            wish,
+            body,
+            preferences,
+            request_id: id.clone(),
+        };
         let answer = live.idempotency.answer(asked, timeout, work.run(Arc::clone(&told))).await?;
         facts.origin = told.get().copied().unwrap_or_default();
         return Ok(answered(answer, facts));
@@ -238,7 +242,7 @@ struct Work {
     wish: Wish,
     body: bytes::Bytes,
     preferences: Preferences,
-    request_id: Arc<str>,
+    request_id: RequestId,
 }
 
 impl Work {
@@ -253,7 +257,7 @@ impl Work {
         let _ = told.set(updated.as_ref().map_or_else(|problem| problem.origin, |_| Origin::Vendor));
         let response = match updated {
             Ok(outcome) => respond(outcome.body, false, self.preferences),
-            Err(problem) => problem.into_response(&self.request_id),
+            Err(problem) => problem.into_response(self.request_id.as_str()),
         };
         (Answer::of(response).await, waited)
     }

@@ -195,11 +195,12 @@ fn readable(reply: &Reply) -> Result<(), Unusable> {
         )));
     }
     let kind = header(header::CONTENT_TYPE);
-    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let json = essence.len().checked_sub(4).and_then(|start| essence.get(start..));
     if essence.is_empty()
-        || essence.ends_with("json")
-        || essence == "text/plain"
-        || essence == "application/octet-stream"
+        || json.is_some_and(|end| end.eq_ignore_ascii_case("json"))
+        || essence.eq_ignore_ascii_case("text/plain")
+        || essence.eq_ignore_ascii_case("application/octet-stream")
     {
         return Ok(());
     }

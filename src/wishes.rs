@@ -6,6 +6,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use crate::problem::{Code, Problem};
 
+/// The id of a request, in both directions.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// RFC 7240, as far as it is known here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Preferences {
@@ -28,6 +31,7 @@ pub fn host(head: &Parts) -> Result<(), Problem> {
         (Some(host), None) => {
             let valid = host.to_str().is_ok_and(|host| {
                 host.is_empty()
+                    || is_plain_host(host)
                     || host.parse::<Authority>().is_ok_and(|authority| !authority.as_str().contains('@'))
             });
             if valid {
@@ -38,6 +42,15 @@ pub fn host(head: &Parts) -> Result<(), Problem> {
     };
     Err(Problem::new(Code::InvalidHeader, format!("The Host header {wrong}."))
         .header(header::CONNECTION, "close"))
+}
+
+/// A name or an IPv4 address, perhaps with a port, which is what nearly everybody sends: valid at a glance.
+fn is_plain_host(host: &str) -> bool {
+    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+        && (1..=5).contains(&port.len())
+        && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// What hyper lets through and another server in the chain might read in another way (RFC 9112 6.1), and what is asked
@@ -140,12 +153,11 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// The request's own id if it is one that may be kept.
-pub fn request_id(headers: &HeaderMap) -> Option<&str> {
-    let mut ids = headers.get_all("x-request-id").iter();
+pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut ids = headers.get_all(X_REQUEST_ID).iter();
     let (Some(id), None) = (ids.next(), ids.next()) else { return None };
-    let id = id.to_str().ok()?;
     let fits = (1..=128).contains(&id.len())
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     fits.then_some(id)
 }
 

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use crate::canonical::{Message, Messages, Pair, Role, Slot, Time};
 use crate::json::{Key, Kind, Malformed, Raw, Reader};
 
+/// Bytes of a message that is rather short.
+const MESSAGE: usize = 512;
+
 /// Members that found no canonical place, or that would lose something in it.
 #[derive(Debug, Default)]
 pub(crate) struct Rest<'a>(pub(crate) Vec<Pair<'a>>);
@@ -117,8 +120,10 @@ pub(crate) fn messages<'a>(
         return Ok(None);
     }
     let mark = reader.mark();
-    let mut messages = Messages::default();
-    let mut leftovers = Rest::default();
+    // Few messages are shorter: a list of many grows once or twice, one of few not at all.
+    let likely = 1 + reader.left() / MESSAGE;
+    let mut messages = Messages { items: Vec::with_capacity(likely), ..Messages::default() };
+    let mut leftovers = Rest(Vec::with_capacity(2 * likely));
     let mut all_objects = true;
     reader.array(|reader| {
         if reader.peek()? != Kind::Object {

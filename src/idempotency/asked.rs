@@ -1,10 +1,9 @@
 //! What makes two requests the same one.
 
-use std::sync::Arc;
-
 use sha2::{Digest, Sha256};
 
 use super::store::{Fingerprint, Key};
+use crate::facts::RequestId;
 
 /// A request with a key.
 #[derive(Debug, Clone)]
@@ -14,7 +13,7 @@ pub struct Asked {
     /// What must be the same when the key comes again.
     pub fingerprint: Fingerprint,
     /// The id of this request, for an answer that has none yet and for the log.
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
 }
 
 /// What a request is told from another by.
@@ -40,7 +39,7 @@ pub struct Words<'a> {
 
 impl Asked {
     /// Hashes everything: a store learns nothing of the caller, its key or its request but the answer.
-    pub fn new(words: &Words<'_>, request_id: Arc<str>) -> Self {
+    pub fn new(words: &Words<'_>, request_id: RequestId) -> Self {
         let named = [u8::from(words.caller.is_some())];
         let caller = words.caller.unwrap_or_default();
         let flags = [u8::from(words.merge), u8::from(words.lenient), u8::from(words.minimal)];

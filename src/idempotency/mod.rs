@@ -207,7 +207,7 @@ impl Run {
         match tokio::spawn(work).await {
             Ok(worked) => worked,
             Err(_) => {
-                let response = broken().into_response(&self.asked.request_id);
+                let response = broken().into_response(self.asked.request_id.as_str());
                 (Answer::of(response).await, Duration::ZERO)
             }
         }
@@ -246,7 +246,7 @@ impl Run {
         }
         self.counters.lost_records.add();
         tracing::error!(
-            request_id = %self.asked.request_id,
+            request_id = self.asked.request_id.as_str(),
             "the answer to a request with a key could not be recorded: sent again, it is done again"
         );
     }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use arc_swap::ArcSwap;
-use http::Request;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -66,9 +65,9 @@ pub struct Limit<S> {
     load: Arc<Load>,
 }
 
-impl<S, B> Service<Request<B>> for Limit<S>
+impl<S, R> Service<R> for Limit<S>
 where
-    S: Service<Request<B>, Error = Refused>,
+    S: Service<R, Error = Refused>,
 {
     type Response = S::Response;
     type Error = Refused;
@@ -78,7 +77,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: R) -> Self::Future {
         let place = Place::take(&self.load, self.live.load().settings.server.max_in_flight);
         let inner = place.as_ref().map(|_| self.inner.call(request));
         Limited { inner, _place: place }

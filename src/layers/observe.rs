@@ -12,15 +12,13 @@ use std::time::{Duration, Instant};
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
-use uuid::Uuid;
 
 use crate::body::Body;
-use crate::facts::{Facts, RequestId};
+use crate::facts::{Facts, Identified, RequestId, Told};
 use crate::metrics::{Answers, Asked};
 use crate::telemetry::{Access, AccessLog};
-use crate::wishes;
+use crate::wishes::X_REQUEST_ID;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Puts [`Observe`] around a service.
@@ -69,7 +67,7 @@ pub struct Observe<S> {
 
 impl<S, B> Service<Request<B>> for Observe<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Identified<B>, Response = Told, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -79,17 +77,14 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let started = Instant::now();
-        let id: Arc<str> = match wishes::request_id(request.headers()) {
-            Some(id) => Arc::from(id),
-            None => Arc::from(&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())),
-        };
-        request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+        let id = RequestId::of(request.headers());
         let method = request.method().clone();
         let asked = Asked::new(&method, request.uri().path());
         let book = Arc::clone(&self.book);
-        Observing { inner: self.inner.call(request), book, started, id, method, asked, done: false }
+        let inner = self.inner.call(Identified { request, id: id.clone() });
+        Observing { inner, book, started, id, method, asked, done: false }
     }
 }
 
@@ -101,7 +96,7 @@ pin_project! {
         inner: F,
         book: Arc<Book>,
         started: Instant,
-        id: Arc<str>,
+        id: RequestId,
         method: Method,
         asked: Asked,
         done: bool,
@@ -112,7 +107,7 @@ pin_project! {
             // A caller that hangs up ends its request in the middle: that is a line in the log too.
             let this = this.project();
             if !*this.done {
-                let (id, took) = (&**this.id, this.started.elapsed());
+                let (id, took) = (this.id.as_str(), this.started.elapsed());
                 let facts = &Facts::default();
                 this.book.note(*this.asked, &Access { id, method: this.method, status: 499, took, facts });
             }
@@ -122,34 +117,38 @@ pin_project! {
 
 impl<F> Future for Observing<F>
 where
-    F: Future<Output = Result<Response<Body>, Infallible>>,
+    F: Future<Output = Result<Told, Infallible>>,
 {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(mut response) = ready!(this.inner.poll(cx));
+        let Ok(Told { mut response, facts }) = ready!(this.inner.poll(cx));
         *this.done = true;
         let took = this.started.elapsed();
-        let facts = response.extensions_mut().remove::<Facts>().unwrap_or_default();
         let status = response.status().as_u16();
         let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(this.id) {
-            headers.insert(X_REQUEST_ID, id);
-        }
+        headers.insert(X_REQUEST_ID, this.id.header());
         headers.insert(SERVER_TIMING, server_timing(took, facts.waited));
-        this.book
-            .note(*this.asked, &Access { id: this.id, method: this.method, status, took, facts: &facts });
+        let id = this.id.as_str();
+        this.book.note(*this.asked, &Access { id, method: this.method, status, took, facts: &facts });
         Poll::Ready(Ok(response))
     }
 }
 
-/// `upstream;dur=12.3, gateway;dur=0.1`, in milliseconds.
+/// `upstream;dur=12.345, gateway;dur=0.123`, in milliseconds.
 fn server_timing(took: Duration, waited: Duration) -> HeaderValue {
-    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
-    let mut value = String::with_capacity(48);
-    let own = milliseconds(took.saturating_sub(waited));
+    let own = took.saturating_sub(waited);
+    let (waited, own) = (waited.as_micros(), own.as_micros());
+    let mut value = String::with_capacity(64);
     // Writing to a string cannot fail.
-    let _ = write!(value, "upstream;dur={:.3}, gateway;dur={own:.3}", milliseconds(waited));
+    let _ = write!(
+        value,
+        "upstream;dur={}.{:03}, gateway;dur={}.{:03}",
+        waited / 1000,
+        waited % 1000,
+        own / 1000,
+        own % 1000
+    );
     HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

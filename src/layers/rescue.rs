@@ -4,16 +4,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::api::Refused;
-use crate::body::Body;
-use crate::facts::{Facts, RequestId};
+use crate::facts::{Facts, Identified, RequestId, Told};
 use crate::problem::{Code, Problem};
 
 /// Puts [`Rescue`] around a service.
@@ -34,11 +31,11 @@ pub struct Rescue<S> {
     inner: S,
 }
 
-impl<S, B> Service<Request<B>> for Rescue<S>
+impl<S, B> Service<Identified<B>> for Rescue<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Refused>,
+    S: Service<Identified<B>, Response = Told, Error = Refused>,
 {
-    type Response = Response<Body>;
+    type Response = Told;
     type Error = Infallible;
     type Future = Rescuing<S::Future>;
 
@@ -47,9 +44,8 @@ where
         self.inner.poll_ready(cx).map(|_| Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let id =
-            request.extensions().get::<RequestId>().map_or_else(|| Arc::from("none"), |id| Arc::clone(&id.0));
+    fn call(&mut self, request: Identified<B>) -> Self::Future {
+        let id = request.id.clone();
         Rescuing { inner: self.inner.call(request), id }
     }
 }
@@ -60,15 +56,15 @@ pin_project! {
     pub struct Rescuing<F> {
         #[pin]
         inner: F,
-        id: Arc<str>,
+        id: RequestId,
     }
 }
 
 impl<F> Future for Rescuing<F>
 where
-    F: Future<Output = Result<Response<Body>, Refused>>,
+    F: Future<Output = Result<Told, Refused>>,
 {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Told, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -76,7 +72,7 @@ where
         let polled = catch_unwind(AssertUnwindSafe(|| inner.poll(cx)));
         let refused = match polled {
             Ok(polled) => match ready!(polled) {
-                Ok(response) => return Poll::Ready(Ok(response)),
+                Ok(told) => return Poll::Ready(Ok(told)),
                 Err(refused) => refused,
             },
             Err(_) => Refused {
@@ -91,8 +87,6 @@ where
         facts.code = Some(problem.code);
         facts.applied = Some(problem.applied);
         facts.origin = problem.origin;
-        let mut response = problem.into_response(this.id);
-        response.extensions_mut().insert(facts);
-        Poll::Ready(Ok(response))
+        Poll::Ready(Ok(Told { response: problem.into_response(this.id.as_str()), facts }))
     }
 }

@@ -103,14 +103,14 @@ fn pool(connector: &Connector, idle_timeout: Duration, max_idle: usize) -> Pool 
 impl Inner {
     /// The pool in use. After the maximum age a new one takes its place, so that changes of DNS are seen: the old
     /// one's idle connections close with it, those in use when they are done.
-    fn pool(&self) -> Pool {
+    fn pool(&self) -> arc_swap::Guard<Arc<(Instant, Pool)>> {
         let current = self.pool.load();
         if current.0.elapsed() < self.max_age {
-            return current.1.clone();
+            return current;
         }
         let fresh = pool(&self.connector, self.idle_timeout, self.max_idle);
-        self.pool.store(Arc::new((Instant::now(), fresh.clone())));
-        fresh
+        self.pool.store(Arc::new((Instant::now(), fresh)));
+        self.pool.load()
     }
 
     async fn exchange(self: Arc<Self>, exchange: Exchange) -> Result<Reply, Trouble> {
@@ -122,7 +122,8 @@ impl Inner {
             data: Some(data).filter(|data| !data.is_empty()),
             taken: Arc::clone(&sent),
         });
-        let answer = tokio::time::timeout_at(deadline, self.pool().request(request)).await;
+        let answer = self.pool().1.request(request);
+        let answer = tokio::time::timeout_at(deadline, answer).await;
         let sent = sent.load(Ordering::Acquire);
         let response = match answer {
             Ok(Ok(response)) => response,

@@ -20,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::Service;
 
+use super::link::Link;
 use super::resolve::Resolver;
 use crate::settings;
 
@@ -176,7 +177,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = <Wire as Service<Uri>>::Response;
+    type Response = Link;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -201,7 +202,7 @@ impl Service<Uri> for Connector {
             };
             let count = if connected.is_ok() { &counters.made } else { &counters.failed };
             count.fetch_add(1, Relaxed);
-            connected
+            connected.map(Link)
         })
     }
 }

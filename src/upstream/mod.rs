@@ -7,6 +7,7 @@ mod circuit;
 mod client;
 mod connect;
 mod gate;
+mod link;
 mod measure;
 mod rate;
 mod resolve;

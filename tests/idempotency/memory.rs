@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use parlance::facts::RequestId;
 use parlance::idempotency::memory::{Limits, Memory};
 use parlance::idempotency::{Answer, Answered, Asked, Claimed, Fingerprint, Key, Token, Unavailable, Words};
 use proptest::prelude::*;
@@ -232,7 +233,7 @@ fn asked() -> Asked {
         minimal: false,
         body: b"{}",
     };
-    Asked::new(&words, "id".into())
+    Asked::new(&words, RequestId::of(&HeaderMap::new()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

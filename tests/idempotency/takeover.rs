@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+use parlance::facts::RequestId;
 use parlance::idempotency::{Asked, Fingerprint, Key, Token, Words, record};
 use parlance::problem::Code;
 
@@ -186,7 +188,7 @@ async fn a_claim_that_came_too_late_for_its_lease_is_given_back() {
             minimal: false,
             body: b"",
         };
-        Asked::new(&words, "id".into())
+        Asked::new(&words, RequestId::of(&HeaderMap::new()))
     };
     let short = Duration::from_millis(1);
     let first = live.idempotency.answer(asked("a"), short, async { panic!("an answer that is kept") }).await;

@@ -212,22 +212,22 @@ impl Conversation<'_> {
         quote(vendor, out);
         out.extend_from_slice(b",\"upstream\":");
         quote(upstream, out);
-        member(out, "title", &self.title, raw);
-        member(out, "status", &self.status, |status, out| word(status.as_str(), out));
-        member(out, "archived", &self.archived, boolean);
-        member(out, "important", &self.important, boolean);
-        member(out, "context", &self.context, raw);
-        member(out, "instructions", &self.instructions, raw);
-        member(out, "agent", &self.agent, |agent, out| {
+        member(out, b",\"title\":", &self.title, raw);
+        member(out, b",\"status\":", &self.status, |status, out| word(status.as_str(), out));
+        member(out, b",\"archived\":", &self.archived, boolean);
+        member(out, b",\"important\":", &self.important, boolean);
+        member(out, b",\"context\":", &self.context, raw);
+        member(out, b",\"instructions\":", &self.instructions, raw);
+        member(out, b",\"agent\":", &self.agent, |agent, out| {
             object(out, &[("id", agent.id), ("name", agent.name), ("status", agent.status)]);
         });
-        member(out, "contact", &self.contact, |contact, out| {
+        member(out, b",\"contact\":", &self.contact, |contact, out| {
             object(out, &[("id", contact.id), ("address", contact.address)]);
         });
-        member(out, "created_at", &self.created_at, time);
-        member(out, "updated_at", &self.updated_at, time);
-        member(out, "last_message_at", &self.last_message_at, time);
-        member(out, "message_count", &self.message_count, raw);
+        member(out, b",\"created_at\":", &self.created_at, time);
+        member(out, b",\"updated_at\":", &self.updated_at, time);
+        member(out, b",\"last_message_at\":", &self.last_message_at, time);
+        member(out, b",\"message_count\":", &self.message_count, raw);
         if let Some(messages) = &self.messages {
             out.extend_from_slice(b",\"messages\":[");
             for (at, message) in messages.items.iter().enumerate() {
@@ -247,10 +247,10 @@ impl Conversation<'_> {
 impl Messages<'_> {
     fn write(&self, message: &Message<'_>, out: &mut Vec<u8>) {
         let start = out.len();
-        member(out, "id", &message.id, raw);
-        member(out, "role", &message.role, |role, out| word(role.as_str(), out));
-        member(out, "text", &message.text, |text, out| out.extend_from_slice(text.as_bytes()));
-        member(out, "created_at", &message.created_at, time);
+        member(out, b",\"id\":", &message.id, raw);
+        member(out, b",\"role\":", &message.role, |role, out| word(role.as_str(), out));
+        member(out, b",\"text\":", &message.text, |text, out| out.extend_from_slice(text.as_bytes()));
+        member(out, b",\"created_at\":", &message.created_at, time);
         let attachments = self.attachments.get(message.attachments.clone()).unwrap_or_default();
         for (at, file) in attachments.iter().enumerate() {
             out.extend_from_slice(if at == 0 { b",\"attachments\":[" } else { b"," });
@@ -278,14 +278,13 @@ impl Messages<'_> {
     }
 }
 
-/// Appends `,"name":…` unless the slot is empty.
-fn member<T>(out: &mut Vec<u8>, name: &str, slot: &Slot<T>, write: impl FnOnce(&T, &mut Vec<u8>)) {
+/// Appends `,"name":` and the value unless the slot is empty.
+#[inline]
+fn member<T>(out: &mut Vec<u8>, name: &[u8], slot: &Slot<T>, write: impl FnOnce(&T, &mut Vec<u8>)) {
     if matches!(slot, Slot::Absent) {
         return;
     }
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+    out.extend_from_slice(name);
     match slot {
         Slot::Value(value) => write(value, out),
         Slot::Null | Slot::Absent => out.extend_from_slice(b"null"),

@@ -10,6 +10,9 @@ use super::value::{Key, Kind, Raw};
 /// Objects and arrays may nest this deep; deeper texts are refused, so that no reader after us needs a deep stack.
 const MAX_DEPTH: usize = 128;
 
+/// Room for the names of the objects that are open at once in most texts.
+const NAMES: usize = 32;
+
 /// Up to this many members are compared pairwise; beyond it a sort finds the repeated name.
 const PAIRWISE: usize = 16;
 
@@ -30,12 +33,12 @@ type Walk<T> = Result<T, Malformed>;
 impl<'a> Reader<'a> {
     /// A reader of what a caller sent: I-JSON, so lone surrogates are refused too.
     pub fn strict(bytes: &'a [u8]) -> Walk<Self> {
-        Ok(Reader::over(utf8(bytes)?, true))
+        Ok(Reader { names: Vec::with_capacity(NAMES), ..Reader::over(utf8(bytes)?, true) })
     }
 
     /// A reader of what a vendor sent. A lone surrogate escape (an emoji cut in half by the vendor) is passed on.
     pub fn lenient(bytes: &'a [u8]) -> Walk<Self> {
-        Ok(Reader::over(utf8(bytes)?, false))
+        Ok(Reader { names: Vec::with_capacity(NAMES), ..Reader::over(utf8(bytes)?, false) })
     }
 
     pub(super) fn over(text: &'a str, strict: bool) -> Self {
@@ -127,6 +130,11 @@ impl<'a> Reader<'a> {
             Some(text) => Ok(Raw(text)),
             None => self.fail(Wrong::NoValue),
         }
+    }
+
+    /// How many bytes were not walked over yet.
+    pub fn left(&self) -> usize {
+        self.text.len().saturating_sub(self.at)
     }
 
     /// Where the next value starts, for [`Reader::since`].
