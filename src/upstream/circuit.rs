@@ -129,9 +129,11 @@ fn judge(
         Err(trouble) => {
             let verdict = match trouble.kind {
                 // Ours or the token endpoint's, not the vendor's.
-                Kind::Full | Kind::RateLimited | Kind::Unauthenticated | Kind::UnexpectedStatus => {
-                    Verdict::Nothing
-                }
+                Kind::Full
+                | Kind::RateLimited
+                | Kind::Unauthenticated
+                | Kind::UnexpectedStatus
+                | Kind::CutOff => Verdict::Nothing,
                 // Said at once and at no cost to anyone: an open circuit would only hide the reason.
                 Kind::Unreachable if trouble.is_plain_refusal() => Verdict::Nothing,
                 Kind::Timeout if std::time::Instant::now() > deadline + ASLEEP => Verdict::Nothing,
@@ -180,7 +182,7 @@ where
         match self.circuit.admit(exchange.invited) {
             Err(trouble) => Gated::refused(trouble),
             Ok(call) => {
-                let deadline = exchange.deadline;
+                let deadline = exchange.deadline.at();
                 let inner = Watched { inner: self.inner.call(exchange), call, deadline };
                 Gated::Passed { inner }
             }

@@ -64,3 +64,18 @@ impl Program {
         (status, said)
     }
 }
+
+/// Starts the program and asks it to end so long after; gives how it ended and what it said on standard error.
+pub(crate) async fn run_for(config: &Path, time: std::time::Duration) -> (ExitStatus, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parlance"));
+    command.env_clear().arg("--config").arg(config).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn().unwrap();
+    tokio::time::sleep(time).await;
+    let id = child.id().unwrap();
+    let sent = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().await.unwrap();
+    assert!(sent.success());
+    let output =
+        tokio::time::timeout(DEADLINE, child.wait_with_output()).await.expect("it did not end").unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
+}
