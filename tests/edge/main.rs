@@ -14,4 +14,5 @@ mod cutoff;
 mod identity;
 mod ingress;
 mod lifecycle;
+mod overload;
 mod reload;
