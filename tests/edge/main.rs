@@ -10,6 +10,7 @@ mod program;
 #[path = "../support/score.rs"]
 mod score;
 
+mod clocks;
 mod cutoff;
 mod identity;
 mod ingress;
