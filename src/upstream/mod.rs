@@ -1,6 +1,7 @@
 //! One vendor account: the way there, and everything that can go wrong on it. It moves bytes, not conversations.
 
 mod authorize;
+mod awake;
 mod breaker;
 mod budget;
 mod circuit;

@@ -16,4 +16,5 @@ mod identity;
 mod ingress;
 mod lifecycle;
 mod overload;
+mod pause;
 mod reload;
