@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::bench::{Answer, Bench, Conn, DEADLINE, ID, eventually, follow, get, patch};
 use crate::program::{Program, run_for};
+use crate::redis_server::Redis;
 use crate::score::record;
 
 /// How long the gateway waits before the end, and more than its last answers need, whatever the machine.
@@ -211,4 +212,54 @@ async fn a_signal_during_the_start_ends_it() {
     assert_eq!(gentle + before, rounds);
     let follows = follow(&config).await;
     assert!(follows.drain().await, "nothing of it is left behind");
+}
+
+/// What the caller of an update with a key is told at the limit is what another replica knows of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_records_say_what_was_said() {
+    let bench = Bench::new().await;
+    let redis = Redis::start(&[]);
+    let more = format!("timeout = \"20s\"\n[idempotency]\n{}\nstore_timeout = \"5s\"\n", redis.setting());
+    let config = bench.replace("program.toml", bench.config("drain_timeout = \"500ms\"", &more));
+    let (leaving, staying) = (Program::start(&config).await, Program::start(&config).await);
+    bench.fault(r#"{"vendor":"kakiyo","mode":"hang","apply":true}"#).await;
+    bench
+        .fault(
+            r#"{"vendor":"agentphone","mode":"status","status":429,"headers":[["Retry-After","15"]],"count":1}"#,
+        )
+        .await;
+    let sent = patch(ID, "Idempotency-Key: sent\r\n", BODY);
+    let unsent = patch("sms:conv_def456", "Idempotency-Key: unsent\r\n", r#"{"context":{"a":"b"}}"#);
+    let mut conns = Vec::new();
+    for request in [&sent, &unsent] {
+        let mut conn = Conn::open(leaving.api).await.unwrap();
+        conn.write(request).await.unwrap();
+        conns.push(conn);
+    }
+    // And one whose caller does not wait for the end.
+    let gone = patch(ID, "Idempotency-Key: gone\r\n", BODY);
+    bench.fault(r#"{"vendor":"kakiyo","mode":"hang","apply":true}"#).await;
+    bench.reached("kakiyo", 1).await;
+    let mut conn = Conn::open(leaving.api).await.unwrap();
+    conn.write(&gone).await.unwrap();
+    bench.reached("kakiyo", 2).await;
+    drop(conn);
+    bench.reached("agentphone", 1).await;
+    leaving.signal("TERM").await;
+    let [first, second] = [conns.remove(0).answer().await.unwrap(), conns.remove(0).answer().await.unwrap()];
+    assert_eq!(told(&first), (504, "vendor-timeout".to_owned(), "unknown".to_owned()), "{first:?}");
+    assert_eq!(told(&second), (503, "draining".to_owned(), "no".to_owned()), "{second:?}");
+    let (status, said) = leaving.ended().await;
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+
+    let mut conn = Conn::open(staying.api).await.unwrap();
+    let again = conn.exchange(&sent).await.unwrap();
+    assert_eq!((again.header("idempotent-replayed"), &again.body), (Some("true"), &first.body), "{again:?}");
+    let again = conn.exchange(&gone).await.unwrap();
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(told(&again), (504, "vendor-timeout".to_owned(), "unknown".to_owned()), "{again:?}");
+    // What was not done is done now.
+    let again = conn.exchange(&unsent).await.unwrap();
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, None), "{again:?}");
+    assert_eq!((bench.ledger("kakiyo").await.len(), bench.ledger("agentphone").await.len()), (2, 2));
 }

@@ -7,6 +7,9 @@ mod bench;
 mod load;
 mod pki;
 mod program;
+#[expect(dead_code, reason = "the tests of idempotency use all of it")]
+#[path = "../idempotency/redis_server.rs"]
+mod redis_server;
 #[path = "../support/score.rs"]
 mod score;
 
@@ -14,6 +17,7 @@ mod clocks;
 mod cutoff;
 mod identity;
 mod ingress;
+mod kills;
 mod lifecycle;
 mod overload;
 mod pause;

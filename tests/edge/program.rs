@@ -71,6 +71,11 @@ impl Program {
         assert!(sent.success());
     }
 
+    /// The end, without a farewell.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status =
             tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("it did not end").unwrap();
