@@ -19,6 +19,7 @@ mod identity;
 mod ingress;
 mod kills;
 mod lifecycle;
+mod memory;
 mod overload;
 mod pause;
 mod reload;
