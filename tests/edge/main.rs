@@ -23,3 +23,4 @@ mod memory;
 mod overload;
 mod pause;
 mod reload;
+mod rotation;
