@@ -15,6 +15,7 @@ use tower::Service;
 
 use crate::body::{self, Body, ReadError};
 use crate::callers::{self, Caller};
+use crate::deadline::{Cutoff, Deadline, Over};
 use crate::facts::{Facts, Identified, Origin, RequestId, Told};
 use crate::gateway::{self, Wish};
 use crate::idempotency::{Answer, Answered, Asked, Words};
@@ -32,12 +33,13 @@ const ACCEPT_PATCH_HEADER: HeaderName = HeaderName::from_static("accept-patch");
 #[derive(Debug, Clone)]
 pub struct Api {
     live: Arc<ArcSwap<Live>>,
+    cutoff: Cutoff,
 }
 
 impl Api {
-    /// The API over whatever configuration is live.
-    pub fn new(live: Arc<ArcSwap<Live>>) -> Self {
-        Api { live }
+    /// The API over whatever configuration is live. At the cutoff it answers what is under way, with what is true then.
+    pub fn new(live: Arc<ArcSwap<Live>>, cutoff: Cutoff) -> Self {
+        Api { live, cutoff }
     }
 }
 
@@ -52,9 +54,10 @@ impl Service<Identified<Incoming>> for Api {
 
     fn call(&mut self, Identified { request, id }: Identified<Incoming>) -> Self::Future {
         let live = self.live.load_full();
+        let cutoff = self.cutoff.clone();
         Box::pin(async move {
             let mut facts = Facts::default();
-            match answer(&live, request, &id, &mut facts).await {
+            match answer(&live, &cutoff, request, &id, &mut facts).await {
                 Ok(response) => Ok(Told { response, facts }),
                 Err(problem) => Err(Refused { problem, facts }),
             }
@@ -113,6 +116,7 @@ impl<'a> Resource<'a> {
 /// Finds the resource and what may be done with it.
 async fn answer(
     live: &Live,
+    cutoff: &Cutoff,
     request: Request<Incoming>,
     id: &RequestId,
     facts: &mut Facts,
@@ -127,7 +131,7 @@ async fn answer(
             _ => Err(not_allowed("GET, HEAD")),
         },
         Resource::Conversation(segment) => match head.method {
-            Method::PATCH => patch(live, &head, segment, incoming, id, facts).await,
+            Method::PATCH => patch(live, cutoff, &head, segment, incoming, id, facts).await,
             Method::OPTIONS => Ok(options()),
             _ => Err(not_allowed("PATCH, OPTIONS")),
         },
@@ -166,6 +170,7 @@ fn json(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<Body> {
 /// `PATCH /conversations/{id}`.
 async fn patch(
     live: &Live,
+    cutoff: &Cutoff,
     head: &Parts,
     segment: &str,
     incoming: Incoming,
@@ -187,7 +192,7 @@ async fn patch(
     callers::may_use(caller, &upstream)?;
     let target = routes::target(&upstream, vendor_id.clone())?;
 
-    let body = read_body(live, incoming).await?;
+    let body = read_body(live, cutoff, incoming).await?;
     let wish = Wish {
         merge,
         dry_run,
@@ -223,12 +228,14 @@ async fn patch(
             body,
             preferences,
             request_id: id.clone(),
+            cutoff: cutoff.clone(),
         };
         let answer = live.idempotency.answer(asked, timeout, work.run(Arc::clone(&told))).await?;
         facts.origin = told.get().copied().unwrap_or_default();
         return Ok(answered(answer, facts));
     }
-    let outcome = gateway::update(&upstream, &target, &wish, &body, &mut facts.waited).await?;
+    let deadline = Deadline::after(upstream.settings.timeout, cutoff);
+    let outcome = gateway::update(&upstream, &target, &wish, &body, deadline, &mut facts.waited).await?;
     if !dry_run {
         facts.origin = Origin::Vendor;
     }
@@ -243,6 +250,7 @@ struct Work {
     body: bytes::Bytes,
     preferences: Preferences,
     request_id: RequestId,
+    cutoff: Cutoff,
 }
 
 impl Work {
@@ -250,7 +258,10 @@ impl Work {
     async fn run(self, told: Arc<OnceLock<Origin>>) -> (Answer, Duration) {
         let mut waited = Duration::ZERO;
         let updated = match routes::target(&self.upstream, self.vendor_id.into()) {
-            Ok(target) => gateway::update(&self.upstream, &target, &self.wish, &self.body, &mut waited).await,
+            Ok(target) => {
+                let deadline = Deadline::after(self.upstream.settings.timeout, &self.cutoff);
+                gateway::update(&self.upstream, &target, &self.wish, &self.body, deadline, &mut waited).await
+            }
             Err(problem) => Err(problem),
         };
         // Said once, so there was nothing before.
@@ -282,11 +293,11 @@ fn answered(answered: Answered, facts: &mut Facts) -> Response<Body> {
     response
 }
 
-async fn read_body(live: &Live, incoming: Incoming) -> Result<bytes::Bytes, Problem> {
+async fn read_body(live: &Live, cutoff: &Cutoff, incoming: Incoming) -> Result<bytes::Bytes, Problem> {
     let server = &live.settings.server;
     let mut so_far = BytesMut::new();
-    match tokio::time::timeout(server.body_timeout, body::read(incoming, server.max_body, &mut so_far)).await
-    {
+    let deadline = Deadline::after(server.body_timeout, cutoff);
+    match deadline.within(body::read(incoming, server.max_body, &mut so_far)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(ReadError::TooLarge)) => Err(Problem::new(
             Code::BodyTooLarge,
@@ -298,7 +309,11 @@ async fn read_body(live: &Live, incoming: Incoming) -> Result<bytes::Bytes, Prob
             "The body ended before its announced length, or its framing is wrong.",
         )
         .header(header::CONNECTION, "close")),
-        Err(_) => Err(Problem::new(
+        Err(Over::CutOff) => {
+            let detail = "The gateway is shutting down and the body has not arrived; nothing was sent.";
+            Err(Problem::new(Code::Draining, detail).retry_after(1).header(header::CONNECTION, "close"))
+        }
+        Err(Over::Passed) => Err(Problem::new(
             Code::RequestTimeout,
             format!("The body did not arrive within {} seconds.", server.body_timeout.as_secs_f32()),
         )

@@ -163,7 +163,7 @@ fn serve(source: Source) -> Result<(), Failed> {
         tokio::select! {
             finished = gateway.drain() => match finished {
                 true => Ok(()),
-                false => Err("requests in flight were cut off: they took longer than server.drain_timeout".into()),
+                false => Err("connections were cut off: they took longer than server.drain_timeout".into()),
             },
             () = signals.stop() => Err("stopped by a second signal before requests in flight were finished".into()),
         }

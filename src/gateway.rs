@@ -10,6 +10,7 @@ use parlance_adapters::{
     Adapter, Ask, Call, Done, Failure, Target, Unusable, confirm, merge, stored_context,
 };
 
+use crate::deadline::Deadline;
 use crate::problem::{Applied, Code, FieldError, Problem};
 use crate::upstream::{MaybeApplied, Reply, Upstream};
 
@@ -35,12 +36,13 @@ pub struct Outcome {
     pub body: Vec<u8>,
 }
 
-/// Carries an update out. `waited` grows by the time that was spent on the vendor.
+/// Carries an update out before `deadline`. `waited` grows by the time that was spent on the vendor.
 pub async fn update(
     upstream: &Upstream,
     target: &Target<'_>,
     wish: &Wish,
     body: &[u8],
+    deadline: Deadline,
     waited: &mut Duration,
 ) -> Result<Outcome, Problem> {
     let adapter = upstream.settings.vendor;
@@ -53,7 +55,6 @@ pub async fn update(
         return Ok(Outcome { body: preview(upstream, target, call) });
     }
 
-    let deadline = Instant::now() + upstream.settings.timeout;
     let mut exchange = Exchange { upstream, adapter, deadline, waited };
     let stored = exchange.stored(target, &call).await?;
     let merged = merged(upstream, &mut call, stored.as_ref())?;
@@ -123,14 +124,14 @@ fn encode<'a>(
 struct Exchange<'a> {
     upstream: &'a Upstream,
     adapter: &'static dyn Adapter,
-    deadline: Instant,
+    deadline: Deadline,
     waited: &'a mut Duration,
 }
 
 impl Exchange<'_> {
     async fn send(&mut self, request: Request<Bytes>) -> Result<Reply, Problem> {
         let started = Instant::now();
-        let answer = self.upstream.send(request, self.deadline).await;
+        let answer = self.upstream.send(request, self.deadline.clone()).await;
         *self.waited += started.elapsed();
         answer.map_err(|trouble| Problem::from_trouble(trouble, self.upstream))
     }

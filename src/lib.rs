@@ -17,6 +17,7 @@ pub mod body;
 pub mod callers;
 pub mod cli;
 pub mod credentials;
+pub mod deadline;
 pub mod demo;
 pub mod facts;
 pub mod gateway;

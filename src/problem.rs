@@ -130,6 +130,8 @@ codes! {
     VendorUnavailable = "vendor-unavailable", 503, true, "The vendor is not available";
     /// The vendor did not answer in time.
     VendorTimeout = "vendor-timeout", 504, true, "The vendor did not answer in time";
+    /// The gateway ends before the update could be sent.
+    Draining = "draining", 503, true, "The gateway is shutting down";
     /// A defect of the gateway.
     Internal = "internal", 500, false, "The gateway failed";
 }
@@ -252,13 +254,16 @@ impl Problem {
             Kind::RateLimited => Code::VendorRateLimited,
             Kind::Failed => Code::VendorError,
             Kind::UnexpectedStatus => Code::VendorUnexpectedStatus,
+            Kind::CutOff if trouble.applied == Applied::No => Code::Draining,
+            Kind::CutOff => Code::VendorTimeout,
         };
         let mut problem = Problem::new(code, trouble.detail).about(upstream);
         problem.applied = trouble.applied;
-        if trouble.held_back {
+        if trouble.held_back || trouble.kind == Kind::CutOff {
             problem.origin = Origin::Gateway;
         }
-        problem.retry_after = trouble.retry_after;
+        // Another replica takes it, or the one that comes in the place of this one.
+        problem.retry_after = trouble.retry_after.or((code == Code::Draining).then_some(1));
         if let Some(part) = &mut problem.vendor {
             part.status = trouble.status;
             part.proxy_error = Some(trouble.proxy_error);

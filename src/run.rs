@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{Admin, Readiness};
+use crate::deadline::Cutoff;
 use crate::layers::Load;
 use crate::live::Live;
 use crate::metrics::Answers;
@@ -18,8 +21,8 @@ use crate::server::{Bound, ConnectionStats, Connections, Limits, Phase, Profile}
 use crate::stack;
 use crate::telemetry::AccessLog;
 
-/// How long the admin listener finishes what is in flight.
-const ADMIN_GRACE: Duration = Duration::from_secs(1);
+/// How long the last answers may take to reach those who asked: the admin listener's, and those of the cutoff.
+const FAREWELL: Duration = Duration::from_millis(400);
 
 /// What the parts of a running gateway count. Shared with whoever reads it.
 #[derive(Debug)]
@@ -96,6 +99,7 @@ pub struct Gateway {
     vitals: Arc<Vitals>,
     phase: watch::Sender<Phase>,
     admin_phase: watch::Sender<Phase>,
+    cutoff: Cutoff,
     serving: JoinHandle<bool>,
     serving_admin: JoinHandle<bool>,
     reload: Arc<Notify>,
@@ -126,18 +130,21 @@ impl Gateway {
         });
 
         let (load, answers) = (Arc::clone(&vitals.load), Arc::clone(&vitals.answers));
-        let edge = stack::edge(Arc::clone(&live), load, log, answers);
+        let cutoff = Cutoff::default();
+        let edge = stack::edge(Arc::clone(&live), cutoff.clone(), load, log, answers);
         let current = Arc::clone(&live);
         let profile = move || {
             let live = current.load();
-            Profile { limits: Limits::from(&live.settings.server), tls: live.tls.clone() }
+            let server = &live.settings.server;
+            let limits = Limits { grace: server.drain_timeout + FAREWELL, ..Limits::from(server) };
+            Profile { limits, tls: live.tls.clone() }
         };
         let serving = tokio::spawn(api.serve(edge, profile, api_phase, Arc::clone(&vitals.api)));
 
         let resources = Admin::new(Arc::clone(&live), readiness.clone(), Arc::clone(&vitals), admin_address);
         let current = Arc::clone(&live);
         let profile = move || {
-            let limits = Limits { grace: ADMIN_GRACE, ..Limits::from(&current.load().settings.server) };
+            let limits = Limits { grace: FAREWELL, ..Limits::from(&current.load().settings.server) };
             Profile { limits, tls: None }
         };
         let serving_admin =
@@ -154,6 +161,7 @@ impl Gateway {
             vitals,
             phase,
             admin_phase,
+            cutoff,
             serving,
             serving_admin,
             reload: Arc::default(),
@@ -204,7 +212,8 @@ impl Gateway {
     }
 
     /// Says that it is not ready, goes on serving for `drain_delay`, then takes nothing new and finishes what is in
-    /// flight. Gives whether all of it was finished in time.
+    /// flight. What still runs after `drain_timeout` is answered at once, with what is known of it by then. Gives whether
+    /// everything was answered.
     pub async fn drain(self) -> bool {
         let delay = self.live.load().settings.server.drain_delay;
         if let Some(reloading) = &self.reloading {
@@ -216,11 +225,24 @@ impl Gateway {
         tokio::time::sleep(delay).await;
         self.phase.send_replace(Phase::Stopping);
         let live = self.live.load_full();
-        let until = tokio::time::Instant::now() + live.settings.server.drain_timeout;
-        let mut finished = self.serving.await.unwrap_or(false);
-        // Updates with a key run on when their callers have gone.
-        finished &= tokio::time::timeout_at(until, live.idempotency.idle()).await.is_ok();
+        let limit = Instant::now() + live.settings.server.drain_timeout;
+        let serving = self.serving;
+        let mut finish = pin!(async {
+            let answered = serving.await.unwrap_or(false);
+            // Updates with a key run on when their callers have gone.
+            answered & timeout_at(limit + FAREWELL, live.idempotency.idle()).await.is_ok()
+        });
+        let in_time = timeout_at(limit, finish.as_mut()).await;
+        if in_time.is_err() {
+            let requests = self.vitals.load.running();
+            tracing::warn!(requests, "server.drain_timeout is over: what still runs is answered now");
+            self.cutoff.cut();
+        }
         self.admin_phase.send_replace(Phase::Stopping);
+        let finished = match in_time {
+            Ok(finished) => finished,
+            Err(_) => finish.await,
+        };
         // Nobody is owed an answer about the health of what has stopped.
         let _ = self.serving_admin.await;
         tracing::info!(finished, "stopped");

@@ -10,14 +10,16 @@ use tower::{Service, ServiceBuilder};
 
 use crate::api::Api;
 use crate::body::Body;
+use crate::deadline::Cutoff;
 use crate::layers::{LimitLayer, Load, ObserveLayer, RescueLayer};
 use crate::live::Live;
 use crate::metrics::Answers;
 use crate::telemetry::AccessLog;
 
-/// Every request to the API listener goes through this.
+/// Every request to the API listener goes through this. At the cutoff all that are under way are answered.
 pub fn edge(
     live: Arc<ArcSwap<Live>>,
+    cutoff: Cutoff,
     load: Arc<Load>,
     log: AccessLog,
     answers: Arc<Answers>,
@@ -30,5 +32,5 @@ pub fn edge(
         .layer(RescueLayer)
         // One limit for all connections, not one for each; full is said at once.
         .layer(LimitLayer::new(Arc::clone(&live), load))
-        .service(Api::new(live))
+        .service(Api::new(live, cutoff))
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use super::Stats;
+use crate::deadline::Deadline;
 use crate::settings::Secret;
 
 /// The time between two readings of every file.
@@ -94,7 +95,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
 
     /// What is in use once the file was read anew, unless that is another than `used` already. All who ask while a
     /// reading is about to begin share it.
-    pub(super) async fn other_than(self: &Arc<Self>, used: &Arc<T>, deadline: Instant) -> Arc<T> {
+    pub(super) async fn other_than(self: &Arc<Self>, used: &Arc<T>, deadline: &Deadline) -> Arc<T> {
         let asked = Instant::now();
         let reading = async {
             let mut last = self.asked.lock().await;
@@ -117,7 +118,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         };
         // Out of time: what is in use stands.
         if Arc::ptr_eq(&self.load(), used) {
-            let _ = tokio::time::timeout_at(deadline.into(), reading).await;
+            let _ = deadline.within(reading).await;
         }
         self.load()
     }

@@ -15,8 +15,9 @@ pub mod token;
 pub use key::Key;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
+use crate::deadline::Deadline;
 use crate::settings::{self, Credential};
 use crate::upstream::Trouble;
 use file::Watched;
@@ -51,7 +52,7 @@ impl Credentials {
 
     /// The credential to send now. Waits, until `deadline` at most, only where there is no valid token. Every trouble is
     /// the token endpoint's: nothing was sent to the vendor.
-    pub async fn current(&self, deadline: Instant) -> Result<Arc<Key>, Trouble> {
+    pub async fn current(&self, deadline: &Deadline) -> Result<Arc<Key>, Trouble> {
         match &self.0 {
             Source::Fixed(key) => Ok(Arc::clone(key)),
             Source::File(file) => Ok(file.load()),
@@ -66,7 +67,7 @@ impl Credentials {
 
     /// The credential to use after the vendor answered 401 to `used`; `used` itself where there is no other. However
     /// many ask at a time, the file is read and a token is fetched once. Troubles as in [`current`](Self::current).
-    pub async fn renew(&self, used: &Arc<Key>, deadline: Instant) -> Result<Arc<Key>, Trouble> {
+    pub async fn renew(&self, used: &Arc<Key>, deadline: &Deadline) -> Result<Arc<Key>, Trouble> {
         match &self.0 {
             Source::Fixed(key) => Ok(Arc::clone(key)),
             Source::File(file) => Ok(file.other_than(used, deadline).await),

@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use super::endpoint::{Endpoint, Grant, trouble};
 use super::file::Watched;
 use super::{Key, Stats};
+use crate::deadline::{Deadline, Over};
 use crate::settings::{self, Credential, OAuth2, Secret};
 use crate::upstream::{Kind, Trouble};
 
@@ -117,7 +118,7 @@ impl Tokens {
     }
 
     /// The token to send now.
-    pub(super) async fn current(&self, deadline: Instant) -> Outcome {
+    pub(super) async fn current(&self, deadline: &Deadline) -> Outcome {
         let now = Instant::now();
         if let Some(token) = &*self.0.token.load()
             && now < token.usable_until
@@ -132,7 +133,7 @@ impl Tokens {
     }
 
     /// The token to send after the vendor refused `used`.
-    pub(super) async fn renew(&self, used: &Arc<Key>, deadline: Instant) -> Outcome {
+    pub(super) async fn renew(&self, used: &Arc<Key>, deadline: &Deadline) -> Outcome {
         let step = self.0.step(Some(used));
         step.outcome(deadline).await
     }
@@ -160,19 +161,20 @@ enum Step {
 }
 
 impl Step {
-    async fn outcome(self, deadline: Instant) -> Outcome {
+    async fn outcome(self, deadline: &Deadline) -> Outcome {
         let mut fetch = match self {
             Step::Done(outcome) => return outcome,
             Step::Wait(fetch) => fetch,
         };
-        match tokio::time::timeout_at(deadline.into(), fetch.wait_for(Option::is_some)).await {
+        match deadline.within(fetch.wait_for(Option::is_some)).await {
             Ok(Ok(ended)) => match &*ended {
                 Some(outcome) => outcome.clone(),
                 None => Err(trouble(Kind::Failed, "proxy_internal_error", "No token was had")),
             },
             // Its task is gone, which only the end of the process explains.
             Ok(Err(_)) => Err(trouble(Kind::Failed, "proxy_internal_error", "No token was had")),
-            Err(_) => {
+            Err(over @ Over::CutOff) => Err(Trouble::not_sent(over)),
+            Err(Over::Passed) => {
                 let said = "The token endpoint did not answer in time";
                 Err(trouble(Kind::Timeout, "http_response_timeout", said))
             }
@@ -260,7 +262,7 @@ impl Shared {
             && trouble.kind == Kind::Unauthenticated
             && let ClientSecret::File(file) = &self.secret
         {
-            let other = file.other_than(&secret, deadline).await;
+            let other = file.other_than(&secret, &deadline.into()).await;
             if !Arc::ptr_eq(&other, &secret) {
                 let began = Instant::now();
                 let granted = self.endpoint.ask(&other, deadline).await;
@@ -385,5 +387,6 @@ fn sort(kind: Kind) -> &'static str {
         Kind::RateLimited => "rate-limited",
         Kind::Failed => "failed",
         Kind::UnexpectedStatus => "unexpected-status",
+        Kind::CutOff => "cut-off",
     }
 }

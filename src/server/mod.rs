@@ -63,7 +63,7 @@ pub struct Limits {
     pub max_age: Duration,
     /// Connections at a time.
     pub max_connections: usize,
-    /// How long accepted requests may take once the listener stops.
+    /// How long connections may take to end once the listener stops.
     pub grace: Duration,
 }
 
@@ -167,9 +167,10 @@ impl Bound {
                 () = tokio::time::sleep(FULL_PAUSE), if full => {}
             }
         }
+        let over = tokio::time::Instant::now() + profile().limits.grace;
         // Connections that the kernel has accepted for us already are not ours to drop: closing the listener would
         // reset them.
-        let emptied = tokio::time::Instant::now() + EMPTYING;
+        let emptied = over.min(tokio::time::Instant::now() + EMPTYING);
         while let Ok(Ok((stream, _))) =
             tokio::time::timeout(Duration::from_millis(1), self.listener.accept()).await
         {
@@ -184,7 +185,7 @@ impl Bound {
                 note(ended);
             }
         };
-        tokio::time::timeout(profile().limits.grace, finish).await.is_ok()
+        tokio::time::timeout_at(over, finish).await.is_ok()
     }
 }
 

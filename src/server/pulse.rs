@@ -169,7 +169,8 @@ where
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
         if let Some(Running(pulse)) = this.running {
-            let refused = response.status().is_client_error();
+            let refused =
+                response.status().is_client_error() || response.headers().contains_key(header::CONNECTION);
             pulse.refused.store(refused, Ordering::Release);
             if *this.http1 && pulse.last.load(Ordering::Acquire) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -62,7 +62,7 @@ pub(crate) struct Server {
     pub(crate) max_in_flight: u64,
     /// How long new requests are still accepted after SIGTERM, while readiness already says no.
     pub(crate) drain_delay: Time,
-    /// How long accepted requests may then take before the process ends.
+    /// How long accepted requests may then take; those that take longer are answered with a problem.
     pub(crate) drain_timeout: Time,
     /// Threads that serve requests. Default: one for each CPU.
     pub(crate) workers: Option<u64>,

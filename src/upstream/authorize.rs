@@ -68,12 +68,12 @@ where
     S: Service<Exchange, Response = Reply, Error = Trouble>,
 {
     let AuthorizeLayer { header, credentials } = layer;
-    let deadline = exchange.deadline;
-    let key = credentials.current(deadline).await?;
+    let deadline = exchange.deadline.clone();
+    let key = credentials.current(&deadline).await?;
     let repeat = credentials.is_renewable().then(|| exchange.clone());
     let reply = attempt(&mut inner, &header, &key, exchange).await?;
     let (StatusCode::UNAUTHORIZED, Some(exchange)) = (reply.status(), repeat) else { return Ok(reply) };
-    let other = credentials.renew(&key, deadline).await?;
+    let other = credentials.renew(&key, &deadline).await?;
     if Arc::ptr_eq(&key, &other) {
         return Ok(reply);
     }

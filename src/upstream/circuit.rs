@@ -13,15 +13,13 @@ use tokio::time::Instant;
 use tower::util::rng::{HasherRng, Rng};
 use tower::{Layer, Service};
 
+use super::awake;
 use super::breaker::{Breaker, CircuitState, Refused, Ticket, Verdict, Why};
 use super::client::{Exchange, Reply};
 use super::gate::Gated;
 use super::trouble::{Kind, Trouble};
 use crate::retry_after;
 use crate::settings;
-
-/// A timeout that was noticed so long after its time says that this process was asleep, not that the vendor was slow.
-const ASLEEP: Duration = Duration::from_millis(500);
 
 /// One upstream's circuit. A clone is the same circuit.
 #[derive(Debug, Clone)]
@@ -37,6 +35,8 @@ struct Shared {
 
 impl Circuit {
     pub(super) fn new(upstream: Arc<str>, rules: settings::Circuit) -> Self {
+        // From now on it is known when this process sleeps.
+        let _ = awake::watch();
         let breaker = Mutex::new(Breaker::new(rules, Instant::now()));
         Circuit(Arc::new(Shared { upstream, breaker, opened: AtomicU64::new(0), refused: AtomicU64::new(0) }))
     }
@@ -113,10 +113,7 @@ impl Drop for Call {
 }
 
 /// What the end of a call says about the vendor, and for how long it asked to be left alone.
-fn judge(
-    result: &Result<Reply, Trouble>,
-    deadline: std::time::Instant,
-) -> (Verdict, Option<(Duration, Why)>) {
+fn judge(result: &Result<Reply, Trouble>, begun: std::time::Instant) -> (Verdict, Option<(Duration, Why)>) {
     let wait = |reply: &Reply, why| Some((Duration::from_secs(retry_after::seconds(reply.headers())?), why));
     match result {
         Ok(reply) => match reply.status() {
@@ -129,12 +126,15 @@ fn judge(
         Err(trouble) => {
             let verdict = match trouble.kind {
                 // Ours or the token endpoint's, not the vendor's.
-                Kind::Full | Kind::RateLimited | Kind::Unauthenticated | Kind::UnexpectedStatus => {
-                    Verdict::Nothing
-                }
+                Kind::Full
+                | Kind::RateLimited
+                | Kind::Unauthenticated
+                | Kind::UnexpectedStatus
+                | Kind::CutOff => Verdict::Nothing,
                 // Said at once and at no cost to anyone: an open circuit would only hide the reason.
                 Kind::Unreachable if trouble.is_plain_refusal() => Verdict::Nothing,
-                Kind::Timeout if std::time::Instant::now() > deadline + ASLEEP => Verdict::Nothing,
+                // It may have answered in time, and nobody was there to see it.
+                Kind::Timeout if awake::slept_since(begun) => Verdict::Nothing,
                 Kind::Timeout | Kind::Unreachable | Kind::Invalid | Kind::Unavailable | Kind::Failed => {
                     Verdict::Bad
                 }
@@ -180,8 +180,8 @@ where
         match self.circuit.admit(exchange.invited) {
             Err(trouble) => Gated::refused(trouble),
             Ok(call) => {
-                let deadline = exchange.deadline;
-                let inner = Watched { inner: self.inner.call(exchange), call, deadline };
+                let begun = std::time::Instant::now();
+                let inner = Watched { inner: self.inner.call(exchange), call, begun };
                 Gated::Passed { inner }
             }
         }
@@ -195,7 +195,7 @@ pin_project! {
         #[pin]
         inner: F,
         call: Call,
-        deadline: std::time::Instant,
+        begun: std::time::Instant,
     }
 }
 
@@ -205,7 +205,7 @@ impl<F: Future<Output = Result<Reply, Trouble>>> Future for Watched<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(cx));
-        let (verdict, hold) = judge(&result, *this.deadline);
+        let (verdict, hold) = judge(&result, *this.begun);
         this.call.end(verdict, hold);
         Poll::Ready(result)
     }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use tower::Service;
 use super::connect::{ConnectFault, Connector};
 use super::trouble::{Kind, Trouble};
 use crate::body::{self, ReadError};
+use crate::deadline::{Deadline, Over};
 use crate::problem::Applied;
 use crate::settings;
 
@@ -34,15 +35,15 @@ pub struct Exchange {
     /// The request, credential and all.
     pub request: Request<Bytes>,
     /// When to give up.
-    pub deadline: Instant,
+    pub deadline: Deadline,
     /// The vendor named a time for this very request, and that time has come.
     pub invited: bool,
 }
 
 impl Exchange {
     /// The first attempt at a request.
-    pub fn new(request: Request<Bytes>, deadline: Instant) -> Self {
-        Exchange { request, deadline, invited: false }
+    pub fn new(request: Request<Bytes>, deadline: impl Into<Deadline>) -> Self {
+        Exchange { request, deadline: deadline.into(), invited: false }
     }
 }
 
@@ -115,42 +116,29 @@ impl Inner {
 
     async fn exchange(self: Arc<Self>, exchange: Exchange) -> Result<Reply, Trouble> {
         let Exchange { request, deadline, .. } = exchange;
-        let deadline = tokio::time::Instant::from_std(deadline);
-        // Without a body there is nothing to watch, and a read does no harm: it counts as sent.
-        let sent = Arc::new(AtomicBool::new(request.body().is_empty()));
+        if let Some(over) = deadline.over() {
+            return Err(Trouble::not_sent(over));
+        }
+        let permit = Arc::new(Permit::new(&request, deadline.clone()));
         let request = request.map(|data| Outgoing {
             data: Some(data).filter(|data| !data.is_empty()),
-            taken: Arc::clone(&sent),
+            permit: Arc::clone(&permit),
         });
         let answer = self.pool().1.request(request);
-        let answer = tokio::time::timeout_at(deadline, answer).await;
-        let sent = sent.load(Ordering::Acquire);
-        let response = match answer {
+        let response = match deadline.within(answer).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(no_answer(&error, sent)),
-            Err(_) if sent => {
-                return Err(Trouble::new(
-                    Kind::Timeout,
-                    Applied::Unknown,
-                    "http_response_timeout",
-                    "The vendor did not answer in time; whether it applied the update is not known.",
-                ));
-            }
-            Err(_) => return Err(Trouble::not_sent_in_time()),
+            Ok(Err(error)) => return Err(no_answer(&error, permit.withdraw(), deadline.over())),
+            Err(over) if permit.withdraw() => return Err(Trouble::not_answered(over)),
+            Err(over) => return Err(Trouble::not_sent(over)),
         };
-        self.collect(response, deadline).await
+        self.collect(response, &deadline).await
     }
 
     /// Reads the answer to its end. Of an unsuccessful one the status says enough: its body may be cut.
-    async fn collect(
-        &self,
-        response: Response<Incoming>,
-        deadline: tokio::time::Instant,
-    ) -> Result<Reply, Trouble> {
+    async fn collect(&self, response: Response<Incoming>, deadline: &Deadline) -> Result<Reply, Trouble> {
         let (head, incoming) = response.into_parts();
         let mut so_far = BytesMut::new();
-        let read =
-            tokio::time::timeout_at(deadline, body::read(incoming, self.max_response, &mut so_far)).await;
+        let read = deadline.within(body::read(incoming, self.max_response, &mut so_far)).await;
         let trouble = match read {
             Ok(Ok(body)) => return Ok(Response::from_parts(head, body)),
             _ if !head.status.is_success() => return Ok(Response::from_parts(head, so_far.freeze())),
@@ -169,24 +157,22 @@ impl Inner {
                 "http_response_incomplete",
                 "The vendor's answer was cut off after its status said success; the update was applied.",
             ),
-            Err(_) => Trouble::new(
-                Kind::Timeout,
-                Applied::Yes,
-                "http_response_timeout",
-                "The vendor's answer stalled after its status said success; the update was applied.",
-            ),
+            Err(over) => Trouble::stalled(over),
         };
         Err(Trouble { status: Some(head.status.as_u16()), ..trouble })
     }
 }
 
-/// What it means that no head of an answer came.
-fn no_answer(error: &legacy::Error, sent: bool) -> Trouble {
+/// What it means that no head of an answer came; `over`: and that there is no more time either.
+fn no_answer(error: &legacy::Error, sent: bool, over: Option<Over>) -> Trouble {
     if error.is_connect() {
         let fault = ConnectFault::find(error);
         let kind = if fault.is_timeout() { Kind::Timeout } else { Kind::Unreachable };
         let detail = format!("No connection to the vendor: {fault}; nothing was sent.");
         return Trouble::new(kind, Applied::No, fault.proxy_error(), detail);
+    }
+    if let Some(over) = over.filter(|_| !sent) {
+        return Trouble::not_sent(over);
     }
     let hyper = find::<hyper::Error>(error);
     if !sent || hyper.is_some_and(hyper::Error::is_canceled) {
@@ -239,23 +225,74 @@ impl Service<Exchange> for Client {
     }
 }
 
-/// A request's body that remembers whether a connection took it: until then the vendor cannot have acted on it.
+/// Whether a request's body may go out. It is decided once: what was told to a caller stays true, whichever thread holds
+/// the connection.
+#[derive(Debug)]
+struct Permit {
+    deadline: Deadline,
+    state: AtomicU8,
+}
+
+/// Nobody has asked yet.
+const OPEN: u8 = 0;
+/// A connection took the body: from now on the vendor may act on it.
+const TAKEN: u8 = 1;
+/// No connection gets it any more.
+const WITHDRAWN: u8 = 2;
+
+impl Permit {
+    /// Without a body there is nothing to hold back, and a read does no harm: it counts as sent.
+    fn new(request: &Request<Bytes>, deadline: Deadline) -> Self {
+        let state = if request.body().is_empty() { TAKEN } else { OPEN };
+        Permit { deadline, state: AtomicU8::new(state) }
+    }
+
+    fn decide(&self, state: u8) -> u8 {
+        let decided = self.state.compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire);
+        decided.map_or_else(|decided| decided, |_| state)
+    }
+
+    /// Asks for it. After the deadline nothing goes out, although the connection may only now be there.
+    fn take(&self) -> bool {
+        self.decide(if self.deadline.over().is_some() { WITHDRAWN } else { TAKEN }) == TAKEN
+    }
+
+    /// Ends it. Gives whether it had been taken.
+    fn withdraw(&self) -> bool {
+        self.decide(WITHDRAWN) == TAKEN
+    }
+}
+
+/// A request's body that goes out by permission only, and so remembers whether a connection took it: until then the
+/// vendor cannot have acted on it.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     data: Option<Bytes>,
-    taken: Arc<AtomicBool>,
+    permit: Arc<Permit>,
 }
+
+/// Nobody waits for the answer any more.
+#[derive(Debug)]
+pub(super) struct TooLate;
+
+impl std::fmt::Display for TooLate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nobody waits for the answer any more")
+    }
+}
+
+impl StdError for TooLate {}
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = TooLate;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.taken.store(true, Ordering::Release);
-        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+    ) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
+        let Some(data) = self.data.take() else { return Poll::Ready(None) };
+        Poll::Ready(Some(if self.permit.take() { Ok(Frame::data(data)) } else { Err(TooLate) }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -264,5 +301,30 @@ impl Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::Cutoff;
+
+    #[test]
+    fn a_body_goes_out_while_somebody_waits_and_is_not_told_otherwise() {
+        let cutoff = Cutoff::default();
+        let permit = |body: &'static str, timeout| {
+            Permit::new(&Request::new(Bytes::from_static(body.as_bytes())), Deadline::after(timeout, &cutoff))
+        };
+        let (long, none) = (Duration::from_secs(60), Duration::ZERO);
+        let taken = permit("{}", long);
+        assert!(taken.take() && taken.take() && taken.withdraw() && taken.take());
+        let withdrawn = permit("{}", long);
+        assert!(!withdrawn.withdraw() && !withdrawn.take() && !withdrawn.withdraw());
+        let late = permit("{}", none);
+        assert!(!late.take() && !late.withdraw());
+        assert!(permit("", none).withdraw(), "a read counts as sent");
+        let cut_off = permit("{}", long);
+        cutoff.cut();
+        assert!(!cut_off.take() && !cut_off.withdraw());
     }
 }

@@ -1,6 +1,7 @@
 //! One vendor account: the way there, and everything that can go wrong on it. It moves bytes, not conversations.
 
 mod authorize;
+mod awake;
 mod breaker;
 mod budget;
 mod circuit;
@@ -23,7 +24,7 @@ pub use trouble::{Kind, Trouble};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::Request;
@@ -37,6 +38,7 @@ use self::measure::{MeasureLayer, Measured};
 use self::rate::{Bucket, RateLimitLayer, RateLimited};
 use self::retry::{Policy, Retries};
 use crate::credentials::Credentials;
+use crate::deadline::Deadline;
 use crate::metrics::Traffic;
 use crate::settings;
 
@@ -136,7 +138,11 @@ impl Upstream {
 
     /// Sends a request with the gateway's credential and reads the whole answer, all before `deadline`. The credential is
     /// not in the answer, should the vendor have echoed it.
-    pub async fn send(&self, request: Request<Bytes>, deadline: Instant) -> Result<Reply, Trouble> {
+    pub async fn send(
+        &self,
+        request: Request<Bytes>,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Reply, Trouble> {
         let exchange = Exchange::new(request, deadline);
         let _under_way = UnderWay::new(&self.in_flight);
         self.stack.clone().oneshot(exchange).await.map_err(|error| match error.downcast::<Trouble>() {

@@ -7,12 +7,14 @@
 //! | an outcome that is unknown: broken or not HTTP after sending, 5xx | where `retry_unknown` says so, and for reads |
 //! | anything else: refused by the vendor, applied but unreadable, refused by the gateway itself | no |
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tower::util::rng::{HasherRng, Rng};
 
 use super::budget::Budget;
@@ -139,7 +141,7 @@ impl Policy {
         };
         // A wait that would pass the deadline is not begun.
         let now = Instant::now();
-        if now + pause >= Instant::from_std(exchange.deadline) {
+        if exchange.deadline.over().is_some() || now + pause >= exchange.deadline.at().into() {
             return None;
         }
         if !self.retries.budget.withdraw(now) {
@@ -158,9 +160,13 @@ impl Policy {
 }
 
 impl tower::retry::Policy<Exchange, Reply, Trouble> for Policy {
-    type Future = Sleep;
+    type Future = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    fn retry(&mut self, exchange: &mut Exchange, result: &mut Result<Reply, Trouble>) -> Option<Sleep> {
+    fn retry(
+        &mut self,
+        exchange: &mut Exchange,
+        result: &mut Result<Reply, Trouble>,
+    ) -> Option<Self::Future> {
         if let Some(pause) = self.pause(exchange, result) {
             let safe = exchange.request.method().is_safe();
             self.maybe_applied |= !safe
@@ -168,7 +174,9 @@ impl tower::retry::Policy<Exchange, Reply, Trouble> for Policy {
                     Ok(reply) => reply.status().is_server_error(),
                     Err(trouble) => trouble.applied == Applied::Unknown,
                 };
-            return Some(tokio::time::sleep(pause));
+            let deadline = exchange.deadline.clone();
+            // Cut off, the pause ends at once, and so does the attempt after it.
+            return Some(Box::pin(async move { _ = deadline.within(tokio::time::sleep(pause)).await }));
         }
         // What the last attempt says of itself must not hide what an earlier one may have done.
         if self.maybe_applied {

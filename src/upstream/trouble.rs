@@ -1,5 +1,6 @@
 //! What can happen between the gateway and a vendor's answer.
 
+use crate::deadline::Over;
 use crate::problem::Applied;
 
 /// The sorts of trouble.
@@ -25,6 +26,8 @@ pub enum Kind {
     Failed,
     /// A status that has no meaning here.
     UnexpectedStatus,
+    /// The gateway ends and waits no longer.
+    CutOff,
 }
 
 /// One trouble, with what it means for the update.
@@ -79,14 +82,51 @@ impl Trouble {
         matches!(self.proxy_error, "connection_refused" | "dns_error" | "destination_ip_prohibited")
     }
 
-    /// The deadline passed before anything was sent.
-    pub fn not_sent_in_time() -> Self {
-        Trouble::new(
-            Kind::Timeout,
-            Applied::No,
-            "connection_timeout",
-            "The request could not be sent in time; the vendor has not had the update.",
-        )
+    /// The time was over before anything was sent.
+    pub fn not_sent(over: Over) -> Self {
+        let (kind, proxy_error, detail) = match over {
+            Over::Passed => (
+                Kind::Timeout,
+                "connection_timeout",
+                "The request could not be sent in time; the vendor has not had the update.",
+            ),
+            Over::CutOff => (
+                Kind::CutOff,
+                "proxy_internal_response",
+                "The gateway is shutting down and did not send the update.",
+            ),
+        };
+        Trouble::new(kind, Applied::No, proxy_error, detail)
+    }
+
+    /// The time was over after the request had been sent.
+    pub(super) fn not_answered(over: Over) -> Self {
+        let (kind, detail) = match over {
+            Over::Passed => (
+                Kind::Timeout,
+                "The vendor did not answer in time; whether it applied the update is not known.",
+            ),
+            Over::CutOff => (
+                Kind::CutOff,
+                "The gateway is shutting down and waits no longer for the vendor's answer; whether it applied the update is not known.",
+            ),
+        };
+        Trouble::new(kind, Applied::Unknown, "http_response_timeout", detail)
+    }
+
+    /// The time was over in the middle of a successful answer.
+    pub(super) fn stalled(over: Over) -> Self {
+        let (kind, detail) = match over {
+            Over::Passed => (
+                Kind::Timeout,
+                "The vendor's answer stalled after its status said success; the update was applied.",
+            ),
+            Over::CutOff => (
+                Kind::CutOff,
+                "The gateway is shutting down and waits no longer for the rest of the vendor's answer; the update was applied.",
+            ),
+        };
+        Trouble::new(kind, Applied::Yes, "http_response_timeout", detail)
     }
 }
 

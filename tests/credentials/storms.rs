@@ -59,7 +59,7 @@ async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each()
     let settings = rig.settings(OAUTH, &rig.oauth2(""), "");
     let credentials = Credentials::new(&settings.upstreams["it"]).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let revoked = credentials.current(deadline).await.unwrap().header().clone();
+    let revoked = credentials.current(&deadline.into()).await.unwrap().header().clone();
     rig.token_fault(json!({"mode": "delay", "delay_ms": 500})).await;
     let (calls, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Barrier::new(MANY)));
     let vendor = {

@@ -165,12 +165,14 @@ async fn who_waits_keeps_to_its_own_deadline_and_the_fetch_outlives_it() {
     let credentials = Credentials::new(&settings.upstreams["it"]).unwrap();
     let began = Instant::now();
     // One hangs up, one runs out of time, one waits.
-    let hangs_up = credentials.current(began + Duration::from_secs(60));
+    let patient = (began + Duration::from_secs(60)).into();
+    let hangs_up = credentials.current(&patient);
     assert!(tokio::time::timeout(Duration::from_millis(50), hangs_up).await.is_err());
-    let trouble = credentials.current(Instant::now() + Duration::from_millis(100)).await.unwrap_err();
+    let trouble =
+        credentials.current(&(Instant::now() + Duration::from_millis(100)).into()).await.unwrap_err();
     assert_eq!(trouble.kind, Kind::Timeout);
     assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
-    credentials.current(began + Duration::from_secs(60)).await.unwrap();
+    credentials.current(&patient).await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(rig.token_requests().await, 1);
     assert_eq!((credentials.stats().generation, credentials.stats().failed), (1, 0));

@@ -14,7 +14,7 @@ use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 
-fn hash(key: &str) -> String {
+pub(crate) fn hash(key: &str) -> String {
     Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -59,11 +59,21 @@ impl Callers {
         tls: Option<&Arc<ClientConfig>>,
         ready: impl Fn() -> Option<SocketAddr> + Clone + Send + Sync + 'static,
     ) -> Self {
+        Callers::start_with(number, tls, ready, |_| String::new())
+    }
+
+    /// Each request has the headers, whole lines, that there are for its caller's number then.
+    pub(crate) fn start_with(
+        number: usize,
+        tls: Option<&Arc<ClientConfig>>,
+        ready: impl Fn() -> Option<SocketAddr> + Clone + Send + Sync + 'static,
+        headers: impl Fn(usize) -> String + Clone + Send + Sync + 'static,
+    ) -> Self {
         let (seen, over) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
         let tasks = (0..number)
             .map(|number| {
-                let (seen, over, ready, tls) =
-                    (Arc::clone(&seen), Arc::clone(&over), ready.clone(), tls.cloned());
+                let (seen, over) = (Arc::clone(&seen), Arc::clone(&over));
+                let (ready, headers, tls) = (ready.clone(), headers.clone(), tls.cloned());
                 tokio::spawn(async move {
                     while !over.load(Ordering::Relaxed) {
                         let Some(address) = ready() else { break };
@@ -72,7 +82,7 @@ impl Callers {
                             Some(config) => Conn::secure(address, config).await,
                         };
                         match conn {
-                            Ok(conn) => ask(conn, number, &seen, &over).await,
+                            Ok(conn) => ask(conn, number, &headers, &seen, &over).await,
                             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                             Err(error) => seen.fail(format!("connecting: {error}")),
                         }
@@ -93,14 +103,20 @@ impl Callers {
 }
 
 /// Asks on one connection until it is over, or an answer says that it is the last.
-async fn ask(mut conn: Conn, number: usize, seen: &Seen, over: &AtomicBool) {
+async fn ask(
+    mut conn: Conn,
+    number: usize,
+    headers: &impl Fn(usize) -> String,
+    seen: &Seen,
+    over: &AtomicBool,
+) {
     // Not all callers keep connections for equally long.
     for count in 0..(5 + 40 * number) {
         if over.load(Ordering::Relaxed) {
             return;
         }
         let context = format!("c{number}-{count}");
-        let request = patch(ID, "", &json!({ "context": context }).to_string());
+        let request = patch(ID, &headers(number), &json!({ "context": context }).to_string());
         match conn.exchange(&request).await {
             Ok(answer) if answer.status == 200 && answer.json()["context"] == context => {
                 seen.good.fetch_add(1, Ordering::Relaxed);

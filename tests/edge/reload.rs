@@ -267,7 +267,7 @@ async fn what_was_missing_is_found_when_it_comes() {
 }
 
 /// Puts a certificate and its key where the gateway reads them.
-fn install(bench: &Bench, identity: &Identity) -> String {
+pub(crate) fn install(bench: &Bench, identity: &Identity) -> String {
     let certificate = bench.replace("tls.crt", &identity.certificate);
     let key = bench.replace("tls.key", &identity.key);
     let client_ca = bench.path("clients.crt");
@@ -280,7 +280,7 @@ fn install(bench: &Bench, identity: &Identity) -> String {
 }
 
 /// The certificate that the gateway shows.
-async fn certificate(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Vec<u8>> {
+pub(crate) async fn certificate(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Vec<u8>> {
     let stream = secure(address, config).await?;
     Ok(stream.get_ref().1.peer_certificates().unwrap()[0].as_ref().to_vec())
 }

@@ -29,6 +29,7 @@ const PROBLEMS: &[(&str, u16, bool)] = &[
     ("idempotency-key-reused", 422, false),
     ("caller-rate-limited", 429, true),
     ("overloaded", 503, true),
+    ("draining", 503, true),
     ("vendor-rejected", 422, false),
     ("vendor-payment-required", 402, false),
     ("vendor-forbidden", 403, false),
@@ -47,7 +48,8 @@ const PROBLEMS: &[(&str, u16, bool)] = &[
 ];
 
 /// Problems that say when to come back.
-const WITH_RETRY_AFTER: [&str; 3] = ["idempotency-in-progress", "caller-rate-limited", "overloaded"];
+const WITH_RETRY_AFTER: [&str; 4] =
+    ["idempotency-in-progress", "caller-rate-limited", "overloaded", "draining"];
 
 /// Headers that an answer may have; anything else would come from the vendor.
 const HEADERS: [&str; 19] = [

@@ -259,11 +259,6 @@ impl Rig {
         ended
     }
 
-    /// Stops it, and says how that went.
-    pub(crate) fn terminated(self) -> Ended {
-        self.process.terminate()
-    }
-
     /// Stops it; every test ends with this.
     pub(crate) fn finish(self) -> Ended {
         self.signal("TERM");

@@ -1,0 +1,170 @@
+//! Replicas that die in the middle of everything, over one store of records: an update with a key is done once, and once
+//! more only where its holder died and its lease has ended.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::bench::{Answer, Bench, Conn, DEADLINE, patch};
+use crate::program::Program;
+use crate::redis_server::Redis;
+use crate::score::record;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_secs(3);
+/// How late after its claim a holder may begin: before the lease ends, its update is over.
+const SLACK: Duration = Duration::from_secs(1);
+const CALLERS: usize = 8;
+
+/// What the keys' callers know.
+#[derive(Default)]
+struct Known {
+    /// The replicas that are there.
+    replicas: Mutex<[Option<SocketAddr>; 2]>,
+    next: AtomicUsize,
+    under_way: AtomicUsize,
+    /// By key: the answer, and how often there was none.
+    answers: Mutex<BTreeMap<usize, (Answer, usize)>>,
+    wrong: Mutex<Vec<String>>,
+    over: AtomicBool,
+}
+
+impl Known {
+    fn replica(&self, number: usize) -> Option<SocketAddr> {
+        self.replicas.lock().unwrap()[number % 2]
+    }
+
+    /// Asks with this key, at one replica and the other, until there is an answer for good.
+    async fn update(self: Arc<Self>, key: usize) {
+        self.under_way.fetch_add(1, Relaxed);
+        let request = request(key);
+        let (begun, mut unanswered, mut replica) = (Instant::now(), 0, key);
+        while begun.elapsed() < DEADLINE {
+            replica += 1;
+            let Some(address) = self.replica(replica) else {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                continue;
+            };
+            // One that takes no connection was not asked.
+            let Ok(mut conn) = Conn::open(address).await else { continue };
+            match conn.exchange(&request).await {
+                Ok(answer) if answer.status == 200 => {
+                    self.answers.lock().unwrap().insert(key, (answer, unanswered));
+                    break;
+                }
+                // Its holder runs, or died and its lease has not ended; or the store was not connected to yet.
+                Ok(answer)
+                    if ["idempotency-in-progress", "idempotency-store-unavailable"]
+                        .contains(&&*answer.code()) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Ok(answer) => {
+                    self.wrong.lock().unwrap().push(format!("{key}: {answer:?}"));
+                    break;
+                }
+                Err(_) => unanswered += 1,
+            }
+        }
+        self.under_way.fetch_sub(1, Relaxed);
+    }
+}
+
+fn request(key: usize) -> Vec<u8> {
+    let body = format!(r#"{{"context":{{"key":"{key}"}}}}"#);
+    patch("sms:conv_def456", &format!("Idempotency-Key: {key}\r\n"), &body)
+}
+
+/// C4.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_is_not_doubled_by_the_death_of_its_holder() {
+    let kills = if std::env::var_os("PARLANCE_LONG").is_some() { 20 } else { 5 };
+    let bench = Bench::new().await;
+    let redis = Redis::start(&[]);
+    let more = format!(
+        "timeout = \"{}s\"\n[idempotency]\n{}\nlease = \"{}s\"\nstore_timeout = \"1s\"\n",
+        TIMEOUT.as_secs(),
+        redis.setting(),
+        LEASE.as_secs()
+    );
+    let config = bench.replace("program.toml", bench.config("", &more));
+    bench.fault(r#"{"vendor":"agentphone","mode":"delay","delay_ms":60,"count":1000000}"#).await;
+    let mut replicas = [Program::start(&config).await, Program::start(&config).await];
+    let known = Arc::new(Known::default());
+    *known.replicas.lock().unwrap() = [Some(replicas[0].api), Some(replicas[1].api)];
+
+    // Callers begin with another key as soon as they have an answer, or were waiting for some time: those whose holder
+    // died do not hold up the others.
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let known = Arc::clone(&known);
+            tokio::spawn(async move {
+                while !known.over.load(Relaxed) {
+                    let key = known.next.fetch_add(1, Relaxed);
+                    let asked = tokio::spawn(Arc::clone(&known).update(key));
+                    let _ = tokio::time::timeout(Duration::from_millis(500), asked).await;
+                }
+            })
+        })
+        .collect();
+    for kill in 0..kills {
+        let answered = known.answers.lock().unwrap().len();
+        let until = Instant::now() + DEADLINE;
+        while known.answers.lock().unwrap().len() < answered + 4 * CALLERS {
+            assert!(Instant::now() < until, "nobody is served: {:?}", known.wrong.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let victim = kill % 2;
+        replicas[victim].kill().await;
+        known.replicas.lock().unwrap()[victim] = None;
+        replicas[victim] = Program::start(&config).await;
+        known.replicas.lock().unwrap()[victim] = Some(replicas[victim].api);
+    }
+    known.over.store(true, Relaxed);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let until = Instant::now() + DEADLINE;
+    while known.under_way.load(Relaxed) > 0 {
+        assert!(Instant::now() < until, "some were not answered");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(known.wrong.lock().unwrap().is_empty(), "{:?}", known.wrong.lock().unwrap());
+    let answers = std::mem::take(&mut *known.answers.lock().unwrap());
+    assert_eq!(answers.len(), known.next.load(Relaxed), "some were never answered");
+
+    // When which key's update was done.
+    let mut done: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+    for entry in bench.ledger("agentphone").await.iter().filter(|entry| entry["effect"] == true) {
+        let body: serde_json::Value = serde_json::from_str(entry["body"].as_str().unwrap()).unwrap();
+        let key = body["metadata"]["key"].as_str().unwrap().parse().unwrap();
+        done.entry(key).or_default().push(entry["ms"].as_u64().unwrap());
+    }
+    let apart = u64::try_from((LEASE - SLACK).as_millis()).unwrap();
+    let (mut doubled, mut again) = (Vec::new(), 0);
+    for (key, (_, unanswered)) in &answers {
+        let times = &done[key];
+        again += times.len() - 1;
+        let early = times.windows(2).any(|pair| pair[1] - pair[0] < apart);
+        if early || times.len() > 1 + unanswered {
+            doubled.push(format!("{key}: at {times:?} ms, {unanswered} times unanswered"));
+        }
+    }
+    record(&format!("updates doubled by {kills} kills"), doubled.len(), answers.len());
+    assert!(doubled.is_empty(), "{doubled:?}");
+    assert_eq!(done.len(), answers.len(), "nothing was done that was not asked");
+    assert!(again > 0, "no holder died with its update done");
+
+    // Every answer is there for good, at both replicas.
+    let mut conns = Vec::new();
+    for replica in &replicas {
+        conns.push(Conn::open(replica.api).await.unwrap());
+    }
+    for (key, (answer, _)) in &answers {
+        let replay = conns[key % 2].exchange(&request(*key)).await.unwrap();
+        assert_eq!(replay.header("idempotent-replayed"), Some("true"), "{key}: {replay:?}");
+        assert_eq!((replay.status, &replay.body), (answer.status, &answer.body), "{key}");
+    }
+}
