@@ -17,8 +17,10 @@ mod processes;
 mod race;
 mod records;
 mod redis_server;
+mod relay;
 mod rig;
 #[path = "../support/score.rs"]
 mod score;
 mod semantics;
 mod takeover;
+mod topologies;
