@@ -12,7 +12,9 @@
 )]
 
 mod faults;
+mod history;
 mod memory;
+mod mix;
 mod processes;
 mod race;
 mod records;

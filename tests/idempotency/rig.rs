@@ -108,6 +108,13 @@ pub(crate) fn caller() -> Caller {
     legacy::Client::builder(TokioExecutor::new()).build_http()
 }
 
+/// No answer came.
+#[derive(Debug)]
+pub(crate) struct NoReply {
+    /// Whether something may have been sent.
+    pub(crate) sent: bool,
+}
+
 pub(crate) async fn send(
     caller: &Caller,
     address: &str,
@@ -115,6 +122,17 @@ pub(crate) async fn send(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Reply {
+    let sent = try_send(caller, address, path, headers, body);
+    tokio::time::timeout(PATIENCE, sent).await.expect("an answer in time").unwrap()
+}
+
+pub(crate) async fn try_send(
+    caller: &Caller,
+    address: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Reply, NoReply> {
     let mut request = Request::builder().method("PATCH").uri(format!("http://{address}{path}"));
     if !headers.iter().any(|(name, _)| *name == "content-type") {
         request = request.header("content-type", "application/json");
@@ -123,10 +141,10 @@ pub(crate) async fn send(
         request = request.header(*name, value.as_bytes());
     }
     let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-    let answer = tokio::time::timeout(PATIENCE, caller.request(request)).await.expect("an answer in time");
-    let (head, body) = answer.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Reply { status: head.status, headers: head.headers, body }
+    let answer = caller.request(request).await.map_err(|error| NoReply { sent: !error.is_connect() })?;
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|_| NoReply { sent: true })?.to_bytes();
+    Ok(Reply { status: head.status, headers: head.headers, body })
 }
 
 impl Rig {
