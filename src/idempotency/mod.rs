@@ -30,7 +30,7 @@ use crate::problem::{Applied, Code, Problem};
 use crate::settings::{self, OnStoreFailure};
 use running::{Running, Ticket};
 use stats::Counters;
-use store::{Lifetimes, Store};
+use store::{Holder, Lifetimes, Store};
 
 /// What a caller waits before it asks again: most updates are done by then.
 const COME_BACK: u64 = 1;
@@ -111,11 +111,9 @@ impl Idempotency {
         W: Future<Output = Worked> + Send + 'static,
     {
         let run = Run {
-            asked,
-            token: Token::random(),
+            holder: Holder { asked, token: Token::random(), lifetimes: Lifetimes::from(&self.settings) },
             store: Arc::clone(&self.store),
             counters: Arc::clone(&self.counters),
-            lifetimes: Lifetimes::from(&self.settings),
             on_store_failure: self.settings.on_store_failure,
             _ticket: Running::enter(&self.running),
         };
@@ -134,11 +132,9 @@ fn broken() -> Problem {
 
 /// One request with a key, from the claim to the record.
 struct Run {
-    asked: Asked,
-    token: Token,
+    holder: Holder,
     store: Arc<Store>,
     counters: Arc<Counters>,
-    lifetimes: Lifetimes,
     on_store_failure: OnStoreFailure,
     /// Says that it runs.
     _ticket: Ticket,
@@ -150,11 +146,11 @@ impl Run {
         W: Future<Output = Worked> + Send + 'static,
     {
         let asked_at = Instant::now();
-        let claimed = self.store.claim(&self.asked, self.token, &self.lifetimes).await;
+        let claimed = self.store.claim(&self.holder).await;
         let mine = match claimed {
             Ok(Claimed::Mine) => true,
             Ok(Claimed::Running { fingerprint } | Claimed::Done { fingerprint, .. })
-                if fingerprint != self.asked.fingerprint =>
+                if fingerprint != self.holder.asked.fingerprint =>
             {
                 self.counters.reuses.add();
                 return Err(reused());
@@ -183,7 +179,7 @@ impl Run {
         self.counters.claims.add();
         // A process that was stopped for so long that its lease may end while the vendor works: another request may
         // hold the key by then. Nothing was sent, so nothing is.
-        if asked_at.elapsed() > self.lifetimes.slack(timeout) {
+        if asked_at.elapsed() > self.holder.lifetimes.slack(timeout) {
             self.counters.lost_leases.add();
             self.give_back().await;
             return Err(unavailable(&Unavailable::Late));
@@ -207,14 +203,14 @@ impl Run {
         match tokio::spawn(work).await {
             Ok(worked) => worked,
             Err(_) => {
-                let response = broken().into_response(self.asked.request_id.as_str());
+                let response = broken().into_response(self.holder.asked.request_id.as_str());
                 (Answer::of(response).await, Duration::ZERO)
             }
         }
     }
 
     async fn give_back(&self) {
-        if let Err(why) = self.store.release(&self.asked.key, self.token, &self.lifetimes).await {
+        if let Err(why) = self.store.release(&self.holder).await {
             // The key stays taken until the lease ends.
             self.counters.failed(&why);
         }
@@ -223,7 +219,7 @@ impl Run {
     /// Writes the record. If the store fails, the caller gets its answer all the same, and the record is tried again
     /// behind its back.
     async fn record(self, answer: Answer) {
-        match self.store.complete(&self.asked, self.token, &answer, &self.lifetimes).await {
+        match self.store.complete(&self.holder, &answer).await {
             Ok(true) => {}
             Ok(false) => self.counters.lost_leases.add(),
             Err(why) => {
@@ -238,7 +234,7 @@ impl Run {
         for _ in 0..ATTEMPTS {
             tokio::time::sleep(pause).await;
             pause *= 2;
-            match self.store.complete(&self.asked, self.token, &answer, &self.lifetimes).await {
+            match self.store.complete(&self.holder, &answer).await {
                 Ok(true) => return,
                 Ok(false) => return self.counters.lost_leases.add(),
                 Err(why) => self.counters.failed(&why),
@@ -246,7 +242,7 @@ impl Run {
         }
         self.counters.lost_records.add();
         tracing::error!(
-            request_id = self.asked.request_id.as_str(),
+            request_id = self.holder.asked.request_id.as_str(),
             "the answer to a request with a key could not be recorded: sent again, it is done again"
         );
     }

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
 use super::answer::Answer;
-use super::asked::Asked;
 use super::link::Link;
 use super::record;
-use super::store::{Claimed, Key, Lifetimes, Token, Unavailable};
+use super::store::{Claimed, Holder, Key, Unavailable};
 use crate::settings::Secret;
 
 /// Gives what stands under the key; if nothing does, puts the claim there.
@@ -58,18 +57,13 @@ impl Shared {
         self.link.is_up()
     }
 
-    pub(super) async fn claim(
-        &self,
-        asked: &Asked,
-        token: Token,
-        lifetimes: &Lifetimes,
-    ) -> Result<Claimed, Unavailable> {
-        let held = record::held(&asked.key, token, asked.fingerprint);
+    pub(super) async fn claim(&self, holder: &Holder) -> Result<Claimed, Unavailable> {
+        let Holder { asked, token, lifetimes } = holder;
+        let held = record::held(&asked.key, *token, asked.fingerprint);
         let mut claim = script(CLAIM, &asked.key);
         claim.arg(held.as_slice()).arg(milliseconds(lifetimes.lease));
         // A claim that got no answer may have been taken all the same, behind our back: it is taken away again.
-        let undo = || release(&asked.key, token);
-        match self.call(&claim, lifetimes, undo).await? {
+        match self.call(&claim, holder, || release(holder)).await? {
             Value::Nil => Ok(Claimed::Mine),
             Value::BulkString(found) => {
                 record::read(&asked.key, &Bytes::from(found)).ok_or_else(|| invalid(&asked.key))
@@ -78,42 +72,33 @@ impl Shared {
         }
     }
 
-    pub(super) async fn complete(
-        &self,
-        asked: &Asked,
-        token: Token,
-        answer: &Answer,
-        lifetimes: &Lifetimes,
-    ) -> Result<bool, Unavailable> {
+    pub(super) async fn complete(&self, holder: &Holder, answer: &Answer) -> Result<bool, Unavailable> {
+        let Holder { asked, token, lifetimes } = holder;
         let done = record::done(&asked.key, asked.fingerprint, answer);
         let mut complete = script(COMPLETE, &asked.key);
         complete
-            .arg(record::of_holder(token).as_slice())
+            .arg(record::of_holder(*token).as_slice())
             .arg(done.as_slice())
             .arg(milliseconds(lifetimes.ttl))
             .arg(done.get(..record::OF_ANSWER));
-        let value = self.call(&complete, lifetimes, ping).await?;
+        let value = self.call(&complete, holder, ping).await?;
         Ok(value == Value::Int(1))
     }
 
-    pub(super) async fn release(
-        &self,
-        key: &Key,
-        token: Token,
-        lifetimes: &Lifetimes,
-    ) -> Result<(), Unavailable> {
+    pub(super) async fn release(&self, holder: &Holder) -> Result<(), Unavailable> {
         // One without an answer is sent once more.
-        self.call(&release(key, token), lifetimes, || release(key, token)).await?;
+        self.call(&release(holder), holder, || release(holder)).await?;
         Ok(())
     }
 
     async fn call(
         &self,
         command: &Cmd,
-        lifetimes: &Lifetimes,
+        holder: &Holder,
         after_silence: impl FnOnce() -> Cmd,
     ) -> Result<Value, Unavailable> {
-        self.link.call(command, lifetimes.store_timeout, after_silence).await.map_err(|why| match why {
+        let patience = holder.lifetimes.store_timeout;
+        self.link.call(command, patience, after_silence).await.map_err(|why| match why {
             // Something else than a text stands under the key.
             Unavailable::Refused(code) if code == "WRONGTYPE" => Unavailable::Invalid,
             why => why,
@@ -127,9 +112,9 @@ fn script(text: &str, key: &Key) -> Cmd {
     command
 }
 
-fn release(key: &Key, token: Token) -> Cmd {
-    let mut command = script(RELEASE, key);
-    command.arg(record::of_holder(token).as_slice());
+fn release(holder: &Holder) -> Cmd {
+    let mut command = script(RELEASE, &holder.asked.key);
+    command.arg(record::of_holder(holder.token).as_slice());
     command
 }
 

@@ -128,6 +128,17 @@ impl Lifetimes {
     }
 }
 
+/// A request that takes its key, or tries to.
+#[derive(Debug)]
+pub(super) struct Holder {
+    /// The request.
+    pub(super) asked: Asked,
+    /// This holder and no other.
+    pub(super) token: Token,
+    /// How long what lasts.
+    pub(super) lifetimes: Lifetimes,
+}
+
 /// Where the records are.
 #[derive(Debug)]
 pub(super) enum Store {
@@ -165,54 +176,36 @@ impl Store {
         }
     }
 
-    pub(super) async fn claim(
-        &self,
-        asked: &Asked,
-        token: Token,
-        lifetimes: &Lifetimes,
-    ) -> Result<Claimed, Unavailable> {
+    pub(super) async fn claim(&self, holder: &Holder) -> Result<Claimed, Unavailable> {
+        let Holder { asked, token, lifetimes } = holder;
         match self {
             Store::Memory(memory) => {
-                memory.claim(Instant::now(), asked.key, asked.fingerprint, token, lifetimes.lease)
+                memory.claim(Instant::now(), asked.key, asked.fingerprint, *token, lifetimes.lease)
             }
-            Store::Shared(shared) => shared.claim(asked, token, lifetimes).await,
+            Store::Shared(shared) => shared.claim(holder).await,
         }
     }
 
     /// Writes the answer if the key is still the holder's, or nobody's. False: it is another's now.
-    pub(super) async fn complete(
-        &self,
-        asked: &Asked,
-        token: Token,
-        answer: &Answer,
-        lifetimes: &Lifetimes,
-    ) -> Result<bool, Unavailable> {
+    pub(super) async fn complete(&self, holder: &Holder, answer: &Answer) -> Result<bool, Unavailable> {
+        let Holder { asked, token, lifetimes } = holder;
         match self {
-            Store::Memory(memory) => Ok(memory.complete(
-                Instant::now(),
-                asked.key,
-                asked.fingerprint,
-                token,
-                answer.clone(),
-                lifetimes.ttl,
-            )),
-            Store::Shared(shared) => shared.complete(asked, token, answer, lifetimes).await,
+            Store::Memory(memory) => {
+                let (now, answer) = (Instant::now(), answer.clone());
+                Ok(memory.complete(now, asked.key, asked.fingerprint, *token, answer, lifetimes.ttl))
+            }
+            Store::Shared(shared) => shared.complete(holder, answer).await,
         }
     }
 
     /// Frees the key if it is still the holder's.
-    pub(super) async fn release(
-        &self,
-        key: &Key,
-        token: Token,
-        lifetimes: &Lifetimes,
-    ) -> Result<(), Unavailable> {
+    pub(super) async fn release(&self, holder: &Holder) -> Result<(), Unavailable> {
         match self {
             Store::Memory(memory) => {
-                memory.release(*key, token);
+                memory.release(holder.asked.key, holder.token);
                 Ok(())
             }
-            Store::Shared(shared) => shared.release(key, token, lifetimes).await,
+            Store::Shared(shared) => shared.release(holder).await,
         }
     }
 }

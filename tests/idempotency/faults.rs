@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::redis_server::Redis;
-use super::rig::{BODY, PATH, PATIENCE, Reply, Rig, until};
+use super::relay::Relay;
+use super::rig::{BODY, PATH, PATIENCE, Reply, Rig, is_long, until};
+use super::score::record;
 
 /// Patience with the store; generous, the machine may be busy.
 const PATIENT: &str = "store_timeout = \"400ms\"";
@@ -17,8 +19,15 @@ async fn unkeyed(rig: &Rig) -> Reply {
     rig.send(0, PATH, &[], BODY).await
 }
 
-/// With the store gone: refused, at once or nearly; unkeyed requests as ever.
-async fn assert_refuses(rig: &Rig) {
+/// Two gateways over one store: the first refuses where it fails, the second goes on without a promise.
+async fn start(setting: &str) -> Rig {
+    let mut rig = Rig::start(1, setting, "").await;
+    rig.add(&format!("{setting}\non_store_failure = \"proceed\"")).await;
+    rig
+}
+
+/// With the store gone: refused, at once or nearly, or done without a promise; unkeyed requests as ever.
+async fn assert_fails(rig: &Rig) {
     let calls = rig.calls().await.0;
     for number in 0..5 {
         let begun = Instant::now();
@@ -29,6 +38,13 @@ async fn assert_refuses(rig: &Rig) {
         assert!(begun.elapsed() < Duration::from_secs(3), "a refusal took {:?}", begun.elapsed());
     }
     assert_eq!(rig.calls().await.0, calls, "something was sent");
+    for times in 1..=2 {
+        let begun = Instant::now();
+        let reply = rig.update(1, "unpromised").await;
+        assert_eq!((reply.status.as_u16(), reply.header("idempotency-status")), (200, "not-guaranteed"));
+        assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+        assert_eq!(rig.calls().await.0, calls + times);
+    }
     assert_eq!(unkeyed(rig).await.status, 200);
 }
 
@@ -38,21 +54,25 @@ async fn assert_recovers(rig: &Rig, key: &str) {
     let reply = until(|| rig.update(0, key), |reply| !is_refused(reply)).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     assert!(begun.elapsed() < Duration::from_secs(8), "recovery took {:?}", begun.elapsed());
-    assert!(until(|| rig.update(0, key), |reply| !is_refused(reply)).await.is_replay());
+    let promised = |reply: &Reply| reply.header("idempotency-status").is_empty();
+    for gateway in 0..rig.gateways.len() {
+        let again = until(|| rig.update(gateway, key), |reply| !is_refused(reply) && promised(reply)).await;
+        assert!(again.is_replay(), "{again:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn down_at_the_start_killed_and_restarted_empty() {
     let mut redis = Redis::start(&[]);
     redis.kill();
-    let rig = Rig::start(1, &format!("{}\n{PATIENT}", redis.setting()), "").await;
+    let rig = start(&format!("{}\n{PATIENT}", redis.setting())).await;
     assert!(!rig_stats(&rig).connected);
-    assert_refuses(&rig).await;
+    assert_fails(&rig).await;
     redis.run();
     assert_recovers(&rig, "a").await;
     assert!(rig_stats(&rig).connected);
     redis.kill();
-    assert_refuses(&rig).await;
+    assert_fails(&rig).await;
     redis.run();
     // Empty: what it had forgotten is done again. A store without persistence can promise no more.
     let calls = rig.calls().await.0;
@@ -69,13 +89,13 @@ fn rig_stats(rig: &Rig) -> parlance::idempotency::Stats {
 #[tokio::test(flavor = "multi_thread")]
 async fn standing_still() {
     let redis = Redis::start(&[]);
-    let rig = Rig::start(1, &format!("{}\n{PATIENT}", redis.setting()), "").await;
+    let rig = start(&format!("{}\n{PATIENT}", redis.setting())).await;
     assert_eq!(rig.update(0, "a").await.status, 200);
     redis.stop();
-    assert_refuses(&rig).await;
+    assert_fails(&rig).await;
     // Long enough for the silent connection to be given up.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_refuses(&rig).await;
+    assert_fails(&rig).await;
     redis.go_on();
     assert_recovers(&rig, "b").await;
     assert!(rig.update(0, "a").await.is_replay());
@@ -108,7 +128,7 @@ async fn a_short_silence_costs_no_connection() {
 async fn no_storm_of_connections_while_the_store_refuses_them() {
     let redis = Redis::start(&["--requirepass", "right"]);
     let setting = format!("store = \"redis://:wrong@127.0.0.1:{}/0\"\n{PATIENT}", redis.port());
-    let rig = Rig::start(1, &setting, "").await;
+    let rig = start(&setting).await;
     let begun = Instant::now();
     let mut asked = 0;
     while begun.elapsed() < Duration::from_secs(2) {
@@ -123,20 +143,80 @@ async fn no_storm_of_connections_while_the_store_refuses_them() {
     let made = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:")).unwrap();
     let made: u32 = made.parse().unwrap();
     assert!(asked > 30 && made < 20, "{made} connections for {asked} requests");
-    assert_eq!(unkeyed(&rig).await.status, 200);
+    assert_fails(&rig).await;
     // The right password helps.
     let setting = format!("store = \"redis://:right@127.0.0.1:{}/0\"\n{PATIENT}", redis.port());
-    let rig = Rig::start(1, &setting, "").await;
+    let rig = start(&setting).await;
     assert_recovers(&rig, "k").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slower_than_callers_are_asked_to_wait() {
+    let redis = Redis::start(&[]);
+    let way = Relay::start(redis.port()).await;
+    let rig = start(&format!("{}\nstore_timeout = \"100ms\"", way.setting())).await;
+    assert_recovers(&rig, "a").await;
+    way.delay(Duration::from_millis(400));
+    assert_fails(&rig).await;
+    assert!(is_refused(&rig.update(0, "a").await));
+    way.delay(Duration::ZERO);
+    assert_recovers(&rig, "b").await;
+    // Each claim that came too late was taken back.
+    for number in 0..5 {
+        let key = format!("refused-{number}");
+        let reply = until(|| rig.update(0, &key), |reply| !is_refused(reply)).await;
+        assert!(reply.status == 200 && !reply.is_replay(), "{reply:?}");
+    }
+    // As slow from the start: there is a connection, and it is of no use.
+    way.delay(Duration::from_millis(200));
+    let late = start(&format!("{}\nstore_timeout = \"100ms\"", way.setting())).await;
+    assert_fails(&late).await;
+    way.delay(Duration::ZERO);
+    assert_recovers(&late, "c").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_after_the_store_is_back_keys_are_taken_again() {
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let rig = Rig::start(1, &format!("{}\n{PATIENT}", redis.setting()), "").await;
+    let times = if is_long() { 20 } else { 3 };
+    let mut late = Vec::new();
+    for number in 0..times {
+        // Every second time it stands still so long that its connections are given up.
+        let killed = number % 2 == 0;
+        if killed {
+            redis.kill();
+        } else {
+            redis.stop();
+        }
+        let away = Instant::now() + Duration::from_millis(1_600);
+        while Instant::now() < away {
+            rig.update(0, "while away").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if killed {
+            redis.run();
+        } else {
+            redis.go_on();
+        }
+        let back = Instant::now();
+        assert_recovers(&rig, &format!("k{number}")).await;
+        if back.elapsed() > Duration::from_secs(1) {
+            late.push(back.elapsed());
+        }
+    }
+    record("returns of the store, keys taken later than in 1 s", late.len(), times);
+    // A busy machine may be late once or twice.
+    assert!(late.len() <= 1 + times / 10, "{late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full() {
     let redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
-    let rig = Rig::start(1, &format!("{}\n{PATIENT}", redis.setting()), "").await;
+    let rig = start(&format!("{}\n{PATIENT}", redis.setting())).await;
     assert_eq!(rig.update(0, "a").await.status, 200);
     redis.ask::<()>(&[b"CONFIG", b"SET", b"maxmemory", b"1"]);
-    assert_refuses(&rig).await;
+    assert_fails(&rig).await;
     assert!(rig.update(0, "a").await.is_replay(), "what is stored is still answered");
     redis.ask::<()>(&[b"CONFIG", b"SET", b"maxmemory", b"0"]);
     assert_recovers(&rig, "b").await;
@@ -146,8 +226,8 @@ async fn full() {
 async fn a_replica_that_may_not_be_written_to() {
     let main = Redis::start(&[]);
     let replica = Redis::start(&["--replicaof", &format!("127.0.0.1 {}", main.port())]);
-    let rig = Rig::start(1, &format!("{}\n{PATIENT}", replica.setting()), "").await;
-    assert_refuses(&rig).await;
+    let rig = start(&format!("{}\n{PATIENT}", replica.setting())).await;
+    assert_fails(&rig).await;
     replica.ask::<()>(&[b"REPLICAOF", b"NO", b"ONE"]);
     assert_recovers(&rig, "a").await;
 }
@@ -174,7 +254,7 @@ async fn where_the_configuration_says_so_requests_go_on_without_a_promise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_cannot_be_recorded_is_given_and_recorded_later() {
     let redis = Redis::start(&[]);
-    let rig = Rig::start(1, &format!("{}\n{PATIENT}", redis.setting()), "").await;
+    let rig = start(&format!("{}\n{PATIENT}", redis.setting())).await;
     rig.fault(r#"{"mode":"delay","delay_ms":600}"#).await;
     let (first, ()) = tokio::join!(rig.update(0, "k"), async {
         rig.called(1).await;
@@ -191,7 +271,7 @@ async fn an_answer_that_cannot_be_recorded_is_given_and_recorded_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_outlives_a_store_that_forgot_its_claim() {
     let mut redis = Redis::start(&[]);
-    let rig = Rig::start(1, &format!("{}\n{PATIENT}", redis.setting()), "").await;
+    let rig = start(&format!("{}\n{PATIENT}", redis.setting())).await;
     rig.fault(r#"{"mode":"delay","delay_ms":600}"#).await;
     let (first, mut redis) = tokio::join!(rig.update(0, "k"), async {
         rig.called(1).await;

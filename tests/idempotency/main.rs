@@ -12,13 +12,17 @@
 )]
 
 mod faults;
+mod history;
 mod memory;
+mod mix;
 mod processes;
 mod race;
 mod records;
 mod redis_server;
+mod relay;
 mod rig;
 #[path = "../support/score.rs"]
 mod score;
 mod semantics;
 mod takeover;
+mod topologies;

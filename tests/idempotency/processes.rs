@@ -1,23 +1,27 @@
 //! Real processes over one store: racing, and dying in the middle.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
 use tempfile::TempDir;
 
 use super::race;
 use super::redis_server::Redis;
-use super::rig::{BODY, PATH, Rig, caller, config, send, until};
+use super::rig::{BODY, PATH, PATIENCE, Reply, Rig, caller, config, config_within, send, until};
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: String,
+    pub(crate) api: String,
+    pub(crate) admin: String,
     _directory: TempDir,
 }
 
 impl Process {
-    fn start(config: &str) -> Self {
+    /// Starts one and waits until it listens.
+    pub(crate) fn start(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("parlance.toml");
         std::fs::write(&file, config).unwrap();
@@ -29,21 +33,55 @@ impl Process {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line).ok()?;
-            let text = line.to_string();
-            let fields = line.get("fields").unwrap_or(&line);
-            (text.contains("\"listening\"") && fields["listener"] == "api")
-                .then(|| fields["address"].as_str().unwrap().to_owned())
-        });
+        let mut listeners = BTreeMap::new();
+        while listeners.len() < 2 {
+            let line = lines.next().expect("the process says where it listens").unwrap();
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == "listening" {
+                let text = |name: &str| line[name].as_str().unwrap().to_owned();
+                listeners.insert(text("listener"), text("address"));
+            }
+        }
         // Nobody reads on: what is logged later must not stop the process.
         std::thread::spawn(move || lines.for_each(drop));
-        Process { child, address: address.expect("the process says where it listens"), _directory: directory }
+        let [admin, api] = ["admin", "api"].map(|name| listeners.remove(name).unwrap());
+        Process { child, api, admin, _directory: directory }
+    }
+
+    /// The end, without a farewell.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// It stands still, its connections stay open.
+    pub(crate) fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    /// It goes on.
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// A number from its metrics.
+    async fn metric(&self, name: &str) -> u64 {
+        let url = format!("http://{}/metrics", self.admin).parse().unwrap();
+        let text = caller().get(url).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // A process that stands still dies of this too.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -56,7 +94,7 @@ async fn two_processes_race() {
     let settings = format!("{}\nstore_timeout = \"10s\"", redis.setting());
     let config = config(&rig.sandbox, &settings, "[log]\naccess = false\n");
     let processes = [Process::start(&config), Process::start(&config)];
-    let addresses = processes.iter().map(|process| process.address.clone()).collect();
+    let addresses = processes.iter().map(|process| process.api.clone()).collect();
     race::race("two processes", &rig, addresses).await;
 }
 
@@ -70,7 +108,7 @@ async fn the_key_of_a_process_that_was_killed_is_free_when_its_lease_ends() {
     rig.fault(r#"{"mode":"hang","apply":true}"#).await;
     let (first, second) = (caller(), caller());
     let headers = [("idempotency-key", "k")];
-    let address = dying.address.clone();
+    let address = dying.api.clone();
     let cut_off = tokio::spawn(async move {
         let request = http::Request::builder()
             .method("PATCH")
@@ -82,12 +120,12 @@ async fn the_key_of_a_process_that_was_killed_is_free_when_its_lease_ends() {
         first.request(request).await.is_err()
     });
     rig.called(1).await;
-    dying.child.kill().unwrap();
+    dying.kill();
     assert!(cut_off.await.unwrap());
     // Whether the vendor did it nobody knows: until the lease ends nobody tries.
-    assert_eq!(send(&second, &living.address, PATH, &headers, BODY).await.code(), "idempotency-in-progress");
+    assert_eq!(send(&second, &living.api, PATH, &headers, BODY).await.code(), "idempotency-in-progress");
     assert_eq!(rig.calls().await.0, 1);
-    let ask = || send(&second, &living.address, PATH, &headers, BODY);
+    let ask = || send(&second, &living.api, PATH, &headers, BODY);
     let reply = until(ask, |reply| reply.status != 409).await;
     assert!(reply.status == 200 && !reply.is_replay(), "{reply:?}");
     for _ in 0..5 {
@@ -106,14 +144,90 @@ async fn an_update_whose_caller_has_gone_is_finished_before_the_process_ends() {
     rig.fault(r#"{"mode":"delay","delay_ms":800}"#).await;
     let headers = [("idempotency-key", "k")];
     let hasty = caller();
-    let asked = send(&hasty, &leaving.address, PATH, &headers, BODY);
+    let asked = send(&hasty, &leaving.api, PATH, &headers, BODY);
     assert!(tokio::time::timeout(Duration::from_millis(200), asked).await.is_err());
     rig.called(1).await;
-    let id = leaving.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    leaving.signal("-TERM");
     let left = tokio::task::spawn_blocking(move || leaving.child.wait().unwrap()).await.unwrap();
     assert!(left.success(), "{left}");
-    let reply = send(&caller(), &staying.address, PATH, &headers, BODY).await;
+    let reply = send(&caller(), &staying.api, PATH, &headers, BODY).await;
     assert!(reply.status == 200 && reply.is_replay(), "{reply:?}");
     assert_eq!(rig.calls().await, (1, 1));
+}
+
+/// Two processes whose leases are short, and a patience with the store that outlasts them.
+async fn short_leases(rig: &Rig, redis: &Redis) -> (Process, Process) {
+    let settings = format!("{}\nlease = \"4s\"\nstore_timeout = \"60s\"", redis.setting());
+    let config = config_within(&rig.sandbox, "3s", &settings, "");
+    let (holder, other) = (Process::start(&config), Process::start(&config));
+    // Both are connected.
+    for process in [&holder, &other] {
+        let reply = with_key(&process.api, "connect").await;
+        assert_eq!(reply.status, 200);
+    }
+    assert_eq!(rig.calls().await.0, 1);
+    (holder, other)
+}
+
+async fn with_key(address: &str, key: &str) -> Reply {
+    send(&caller(), address, PATH, &[("idempotency-key", key)], BODY).await
+}
+
+/// The records under all keys.
+fn records(redis: &Redis) -> BTreeMap<String, Vec<u8>> {
+    redis.keys().into_iter().map(|key| (key.clone(), redis.ask(&[b"GET", key.as_bytes()]))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_stood_still_past_its_lease_overwrites_nothing() {
+    let redis = Redis::start(&[]);
+    let rig = Rig::start(0, "", "").await;
+    let (holder, other) = short_leases(&rig, &redis).await;
+    rig.fault(r#"{"mode":"delay","delay_ms":2500}"#).await;
+    let (late, taken_over) = tokio::join!(with_key(&holder.api, "k"), async {
+        rig.called(2).await;
+        holder.stop();
+        let taken_over = until(|| with_key(&other.api, "k"), |reply| reply.status != 409).await;
+        let stored = records(&redis);
+        holder.go_on();
+        (taken_over, stored)
+    });
+    let (taken_over, stored) = taken_over;
+    assert!(taken_over.status == 200 && !taken_over.is_replay(), "{taken_over:?}");
+    // Its answer came while it stood still, and so did the end of its time: either is the truth.
+    assert!(!late.is_replay() && matches!(late.status.as_u16(), 200 | 504), "{late:?}");
+    assert_eq!(records(&redis), stored, "the late holder wrote over the record");
+    for process in [&holder, &other] {
+        let reply = with_key(&process.api, "k").await;
+        assert!(reply.is_replay() && reply.body == taken_over.body, "{reply:?}");
+    }
+    assert_eq!(rig.calls().await, (3, 3));
+    assert_eq!(holder.metric("parlance_idempotency_leases_lost_total").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_stood_still_before_it_called_the_vendor_calls_no_more() {
+    let redis = Redis::start(&[]);
+    let rig = Rig::start(0, "", "").await;
+    let (holder, other) = short_leases(&rig, &redis).await;
+    redis.stop();
+    let (late, ()) = tokio::join!(with_key(&holder.api, "k"), async {
+        // The claim is on its way when both stand still; it arrives, its answer is not read.
+        let end = Instant::now() + PATIENCE;
+        while holder.metric("parlance_idempotency_in_flight").await == 0 {
+            assert!(Instant::now() < end, "the key is not claimed");
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        holder.stop();
+        redis.go_on();
+        let taken_over = until(|| with_key(&other.api, "k"), |reply| reply.status != 409).await;
+        assert!(taken_over.status == 200 && !taken_over.is_replay(), "{taken_over:?}");
+        holder.go_on();
+    });
+    assert_eq!((late.status.as_u16(), late.code().as_str()), (503, "idempotency-store-unavailable"));
+    assert_eq!(rig.calls().await, (2, 2), "the late holder called");
+    for process in [&holder, &other] {
+        assert!(with_key(&process.api, "k").await.is_replay());
+    }
+    assert_eq!(redis.keys().len(), 2);
 }

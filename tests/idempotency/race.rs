@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::redis_server::Redis;
-use super::rig::{Caller, PATH, Rig, caller, send};
+use super::rig::{Caller, PATH, PATIENCE, Rig, caller, is_long, send};
 use super::score::record;
+
+/// Between two requests of a caller that was told to come back.
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
 /// Callers and keys.
 pub(crate) fn size() -> (usize, usize) {
-    match std::env::var_os("PARLANCE_LONG") {
-        Some(_) => (64, 500),
-        None => (16, 60),
-    }
+    if is_long() { (64, 500) } else { (16, 60) }
 }
 
 fn body(key: usize) -> String {
@@ -73,15 +73,18 @@ async fn answers(addresses: Vec<String>) -> Vec<String> {
 }
 
 async fn persist(caller: &Caller, address: &str, key: usize) -> (Bytes, bool) {
-    let name = format!("key-{key}");
-    for _ in 0..2_000 {
+    let (name, end) = (format!("key-{key}"), Instant::now() + PATIENCE);
+    let mut pause = Duration::from_millis(5);
+    while Instant::now() < end {
         let reply = send(caller, address, PATH, &[("idempotency-key", &name)], &body(key)).await;
         match reply.status.as_u16() {
             200 => return (reply.body.clone(), reply.is_replay()),
             409 => assert_eq!(reply.code(), "idempotency-in-progress"),
             _ => panic!("{reply:?}"),
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Longer each time: where the processors are busy, those who ask again would keep them from the first.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     panic!("no answer to key {key}")
 }

@@ -14,21 +14,21 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Starts one without persistence.
+    /// Starts one without persistence, unless the options say otherwise.
     pub(crate) fn start(options: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Redis::start_with(tempfile::tempdir().unwrap(), port, options)
+        Redis::start_in(tempfile::tempdir().unwrap(), options)
     }
 
-    /// Starts one whose options name files in a directory, or its port.
-    pub(crate) fn start_with(directory: TempDir, port: u16, options: &[&str]) -> Self {
+    /// Starts one that keeps its files there.
+    pub(crate) fn start_in(directory: TempDir, options: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut redis = Redis { port, options, directory, child: None };
         redis.run();
         redis
     }
 
-    /// Starts it again, as empty as a store without persistence is.
+    /// Starts it again, with what it kept.
     pub(crate) fn run(&mut self) {
         let child = Command::new("redis-server")
             .args([

@@ -21,8 +21,23 @@ pub(crate) const PATH: &str = "/conversations/sms:conv_def456";
 pub(crate) const BODY: &str = r#"{"context":{"order_id":"A-1"}}"#;
 const VENDOR: &str = "agentphone";
 
+/// The keys of these callers are `crm-key` and `erp-key`.
+pub(crate) const CALLERS: &str = "
+[[callers]]
+name = \"crm\"
+key_sha256 = \"714815f9ca35a80bf606f03cffb3bd66f2511788b0342a0d1e60605d83979167\"
+[[callers]]
+name = \"erp\"
+key_sha256 = \"0cd50862624d9547ee9e517c7569fd7fe4c7212fab77b5db3dc306b9c3a4c55c\"
+";
+
 /// Deadline of waits that end when something has happened.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether tests are to take their time.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("PARLANCE_LONG").is_some()
+}
 
 pub(crate) struct Rig {
     pub(crate) sandbox: Sandbox,
@@ -58,6 +73,11 @@ impl Reply {
 
 /// The configuration of a gateway over a sandbox; `idempotency` stands in the table of that name.
 pub(crate) fn config(sandbox: &Sandbox, idempotency: &str, more: &str) -> String {
+    config_within(sandbox, "4s", idempotency, more)
+}
+
+/// The same, with the time that an update may take.
+pub(crate) fn config_within(sandbox: &Sandbox, timeout: &str, idempotency: &str, more: &str) -> String {
     let (url, credentials) = (sandbox.url(VENDOR).unwrap(), sandbox.credentials());
     let key = &credentials[VENDOR].keys[0];
     let upstream =
@@ -65,7 +85,7 @@ pub(crate) fn config(sandbox: &Sandbox, idempotency: &str, more: &str) -> String
     format!(
         "default_upstream = \"sms\"\n\
          [server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"0s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [defaults]\nmax_attempts = 1\nrate_limit = \"off\"\ntimeout = \"4s\"\n\
+         [defaults]\nmax_attempts = 1\nrate_limit = \"off\"\ntimeout = \"{timeout}\"\n\
          [defaults.circuit]\nfailures = 0\nsuccess_rate = 0.0\n\
          [upstreams.sms]\n{upstream}\n[upstreams.other]\n{upstream}\n\
          [[routes]]\nheaders = {{ x-tenant = \"other\" }}\nupstream = \"other\"\n\
@@ -88,6 +108,13 @@ pub(crate) fn caller() -> Caller {
     legacy::Client::builder(TokioExecutor::new()).build_http()
 }
 
+/// No answer came.
+#[derive(Debug)]
+pub(crate) struct NoReply {
+    /// Whether something may have been sent.
+    pub(crate) sent: bool,
+}
+
 pub(crate) async fn send(
     caller: &Caller,
     address: &str,
@@ -95,6 +122,17 @@ pub(crate) async fn send(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Reply {
+    let sent = try_send(caller, address, path, headers, body);
+    tokio::time::timeout(PATIENCE, sent).await.expect("an answer in time").unwrap()
+}
+
+pub(crate) async fn try_send(
+    caller: &Caller,
+    address: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Reply, NoReply> {
     let mut request = Request::builder().method("PATCH").uri(format!("http://{address}{path}"));
     if !headers.iter().any(|(name, _)| *name == "content-type") {
         request = request.header("content-type", "application/json");
@@ -103,10 +141,10 @@ pub(crate) async fn send(
         request = request.header(*name, value.as_bytes());
     }
     let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-    let answer = tokio::time::timeout(PATIENCE, caller.request(request)).await.expect("an answer in time");
-    let (head, body) = answer.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Reply { status: head.status, headers: head.headers, body }
+    let answer = caller.request(request).await.map_err(|error| NoReply { sent: !error.is_connect() })?;
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|_| NoReply { sent: true })?.to_bytes();
+    Ok(Reply { status: head.status, headers: head.headers, body })
 }
 
 impl Rig {
@@ -119,6 +157,12 @@ impl Rig {
             rig.gateways.push(Gateway::start(live(&config), AccessLog::new(None)).await.unwrap());
         }
         rig
+    }
+
+    /// One more gateway, with settings of its own.
+    pub(crate) async fn add(&mut self, idempotency: &str) {
+        let config = config(&self.sandbox, idempotency, "");
+        self.gateways.push(Gateway::start(live(&config), AccessLog::new(None)).await.unwrap());
     }
 
     /// One gateway that keeps its records in memory.
@@ -179,9 +223,33 @@ impl Rig {
 
     /// The bodies that the vendor received.
     pub(crate) async fn bodies(&self) -> Vec<String> {
-        let ledger = self.control("GET", &format!("/ledger?vendor={VENDOR}"), "").await;
-        let entries = ledger["entries"].as_array().unwrap();
-        entries.iter().map(|entry| entry["body"].as_str().unwrap().to_owned()).collect()
+        self.received("").await.into_iter().map(|(body, _)| body).collect()
+    }
+
+    /// The bodies that changed something at the vendor, in their order; with `id`, in that conversation.
+    pub(crate) async fn effects(&self, id: Option<&str>) -> Vec<String> {
+        let of = id.map(|id| format!("&id={id}")).unwrap_or_default();
+        self.received(&of).await.into_iter().filter(|(_, effect)| *effect).map(|(body, _)| body).collect()
+    }
+
+    async fn received(&self, of: &str) -> Vec<(String, bool)> {
+        let ledger = self.control("GET", &format!("/ledger?vendor={VENDOR}{of}"), "").await;
+        assert_eq!(ledger["dropped"], 0, "the ledger is not whole");
+        let read =
+            |entry: &Value| (entry["body"].as_str().unwrap().to_owned(), entry["effect"].as_bool().unwrap());
+        ledger["entries"].as_array().unwrap().iter().map(read).collect()
+    }
+
+    /// The vendor's conversation of this id.
+    pub(crate) async fn conversation(&self, id: &str) -> Value {
+        self.control("GET", &format!("/conversations/{VENDOR}/{id}"), "").await
+    }
+
+    /// The vendor has a conversation of this id.
+    pub(crate) async fn put_conversation(&self, id: &str) {
+        let mut conversation = self.conversation("conv_def456").await;
+        conversation["id"] = id.into();
+        self.control("PUT", &format!("/conversations/{VENDOR}/{id}"), &conversation.to_string()).await;
     }
 }
 

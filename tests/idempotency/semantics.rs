@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::redis_server::Redis;
-use super::rig::{BODY, PATH, Reply, Rig, until};
+use super::rig::{BODY, CALLERS, PATH, Reply, Rig, until};
 
 /// Runs a test with records in memory, and again with records in a Redis.
 macro_rules! with_both_stores {
@@ -27,16 +27,6 @@ macro_rules! with_both_stores {
         }
     };
 }
-
-/// The keys of these callers are `crm-key` and `erp-key`.
-const CALLERS: &str = "
-[[callers]]
-name = \"crm\"
-key_sha256 = \"714815f9ca35a80bf606f03cffb3bd66f2511788b0342a0d1e60605d83979167\"
-[[callers]]
-name = \"erp\"
-key_sha256 = \"0cd50862624d9547ee9e517c7569fd7fe4c7212fab77b5db3dc306b9c3a4c55c\"
-";
 
 async fn crm(rig: &Rig, key: &str, body: &str) -> Reply {
     send(rig, PATH, key, &[], body).await

@@ -9,7 +9,7 @@ use parlance::idempotency::{Asked, Fingerprint, Key, Token, Words, record};
 use parlance::problem::Code;
 
 use super::redis_server::Redis;
-use super::rig::{BODY, PATH, Rig, config, live};
+use super::rig::{BODY, PATH, Rig, config, live, until};
 
 fn key_of(name: &str) -> Key {
     let hex = name.strip_prefix("parlance:v1:").unwrap();
@@ -73,6 +73,17 @@ async fn a_claim_or_a_lease_is_over_when_the_store_says_so() {
     assert_eq!(rig.calls().await.0, 2);
     let left: i64 = redis.ask(&[b"PTTL", redis.keys()[0].as_bytes()]);
     assert!((3_000_000..=3_600_000).contains(&left), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_its_time_is_over_a_key_is_new() {
+    let redis = Redis::start(&[]);
+    let rig = patient(&redis, 2, "ttl = \"500ms\"").await;
+    assert_eq!(rig.update(0, "k").await.status, 200);
+    let other = || rig.send(1, PATH, &[("idempotency-key", "k")], r#"{"context":{"order_id":"A-2"}}"#);
+    let again = until(other, |reply| reply.status != 422).await;
+    assert!(again.status == 200 && !again.is_replay(), "{again:?}");
+    assert_eq!(rig.calls().await.0, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
