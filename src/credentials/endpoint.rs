@@ -94,12 +94,8 @@ impl Endpoint {
 
     async fn ask_once(&self, secret: &Secret, deadline: Instant) -> Result<Grant, Trouble> {
         let request = self.request(secret)?;
-        let reply = self
-            .client
-            .clone()
-            .call(Exchange::new(request, deadline))
-            .await
-            .map_err(|trouble| unanswered(&trouble))?;
+        let answer = (&self.client).call(Exchange::new(request, deadline)).await;
+        let reply = answer.map_err(|trouble| unanswered(&trouble))?;
         if reply.status().is_success() { granted(&reply) } else { Err(denied(&reply, secret)) }
     }
 

@@ -1,5 +1,6 @@
 //! One credential, ready to be sent, and kept out of what is said about the answer.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -13,20 +14,22 @@ use crate::settings::Secret;
 const MIN_SEARCHED: usize = 8;
 
 /// One credential, ready to be sent.
-#[derive(Debug)]
 pub struct Key {
-    secret: Secret,
     header: HeaderValue,
+    /// Finds it in a text; none for one that is too short.
+    finder: Option<memmem::Finder<'static>>,
     accepted: AtomicBool,
 }
 
 impl Key {
     /// Prepares a secret for the vendor's header.
-    pub fn new(scheme: Scheme, secret: Secret) -> Result<Self, String> {
+    pub fn new(scheme: Scheme, secret: &Secret) -> Result<Self, String> {
         let header = scheme
             .value(secret.expose())
             .map_err(|_| "the credential cannot stand in a header".to_owned())?;
-        Ok(Key { secret, header, accepted: AtomicBool::new(false) })
+        let secret = secret.expose().as_bytes();
+        let finder = (secret.len() >= MIN_SEARCHED).then(|| memmem::Finder::new(secret).into_owned());
+        Ok(Key { header, finder, accepted: AtomicBool::new(false) })
     }
 
     /// The header's value, marked as sensitive.
@@ -49,17 +52,13 @@ impl Key {
 
     /// A vendor's text without the credential, should the vendor have echoed it.
     pub fn redact(&self, text: Bytes) -> Bytes {
-        let secret = self.secret.expose().as_bytes();
-        if secret.len() < MIN_SEARCHED {
-            return text;
-        }
-        let finder = memmem::Finder::new(secret);
+        let Some(finder) = &self.finder else { return text };
         let mut clean = Vec::new();
         let mut from = 0;
         for at in finder.find_iter(&text) {
             clean.extend_from_slice(text.get(from..at).unwrap_or_default());
             clean.extend_from_slice(b"***");
-            from = at + secret.len();
+            from = at + finder.needle().len();
         }
         if from == 0 {
             return text;
@@ -69,12 +68,18 @@ impl Key {
     }
 }
 
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("accepted", &self.accepted).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn key(secret: &str) -> Key {
-        Key::new(Scheme::Bearer, Secret::new(secret.to_owned())).unwrap()
+        Key::new(Scheme::Bearer, &Secret::new(secret.to_owned())).unwrap()
     }
 
     #[test]
@@ -101,6 +106,6 @@ mod tests {
 
     #[test]
     fn what_no_header_can_carry_is_refused() {
-        assert!(Key::new(Scheme::Bearer, Secret::new("a\nb".to_owned())).is_err());
+        assert!(Key::new(Scheme::Bearer, &Secret::new("a\nb".to_owned())).is_err());
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::deadline::Deadline;
-use crate::settings::{self, Credential};
+use crate::settings::{self, Credential, Secret};
 use crate::upstream::Trouble;
 use file::Watched;
 use token::Tokens;
@@ -40,10 +40,10 @@ impl Credentials {
         let scheme = settings.vendor.spec().credential;
         Ok(Credentials(match &settings.credential {
             Credential::Value(value) | Credential::Env { value, .. } => {
-                Source::Fixed(Arc::new(Key::new(scheme, value.clone())?))
+                Source::Fixed(Arc::new(Key::new(scheme, value)?))
             }
             Credential::File { path, value } => {
-                let make = move |secret| Key::new(scheme, secret);
+                let make = move |secret: Secret| Key::new(scheme, &secret);
                 Source::File(Watched::new(&settings.adapter.name, path, value, make)?)
             }
             Credential::OAuth2(oauth2) => Source::Token(Tokens::new(settings, oauth2)?),

@@ -275,7 +275,7 @@ impl Shared {
     /// Its life is counted from the question: the endpoint cannot have counted from earlier.
     fn token(&self, began: Instant, grant: Grant, refused_before: u32) -> Result<Token, Trouble> {
         let Grant { token, life } = grant;
-        let key = Key::new(self.scheme, token).map_err(|_| {
+        let key = Key::new(self.scheme, &token).map_err(|_| {
             let said = "The token endpoint's token cannot stand in a header";
             trouble(Kind::Invalid, "http_protocol_error", said)
         })?;

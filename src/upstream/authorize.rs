@@ -36,34 +36,38 @@ impl<S> Layer<S> for AuthorizeLayer {
 }
 
 /// See [`AuthorizeLayer`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Authorize<S> {
     layer: AuthorizeLayer,
     inner: S,
 }
 
-impl<S> Service<Exchange> for Authorize<S>
-where
-    S: Service<Exchange, Response = Reply, Error = Trouble> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    type Response = Reply;
-    type Error = Trouble;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
-        let unready = self.inner.clone();
-        // The service that was asked whether it is ready is the one to call.
-        let inner = std::mem::replace(&mut self.inner, unready);
-        Box::pin(exchange_with(self.layer.clone(), inner, exchange))
+impl<S> Authorize<S> {
+    /// The service below.
+    pub fn inner(&self) -> &S {
+        &self.inner
     }
 }
 
-async fn exchange_with<S>(layer: AuthorizeLayer, mut inner: S, exchange: Exchange) -> Result<Reply, Trouble>
+impl<'a, S> Service<Exchange> for &'a Authorize<S>
+where
+    S: Sync,
+    &'a S: Service<Exchange, Response = Reply, Error = Trouble, Future: Send>,
+{
+    type Response = Reply;
+    type Error = Trouble;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send + 'a>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        (&self.inner).poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        Box::pin(exchange_with(&self.layer, &self.inner, exchange))
+    }
+}
+
+async fn exchange_with<S>(layer: &AuthorizeLayer, mut inner: S, exchange: Exchange) -> Result<Reply, Trouble>
 where
     S: Service<Exchange, Response = Reply, Error = Trouble>,
 {
@@ -71,14 +75,14 @@ where
     let deadline = exchange.deadline.clone();
     let key = credentials.current(&deadline).await?;
     let repeat = credentials.is_renewable().then(|| exchange.clone());
-    let reply = attempt(&mut inner, &header, &key, exchange).await?;
+    let reply = attempt(&mut inner, header, &key, exchange).await?;
     let (StatusCode::UNAUTHORIZED, Some(exchange)) = (reply.status(), repeat) else { return Ok(reply) };
     let other = credentials.renew(&key, &deadline).await?;
     if Arc::ptr_eq(&key, &other) {
         return Ok(reply);
     }
     inner.ready().await?;
-    attempt(&mut inner, &header, &other, exchange).await
+    attempt(&mut inner, header, &other, exchange).await
 }
 
 async fn attempt<S>(

@@ -51,10 +51,10 @@ impl Circuit {
         self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, invited: bool) -> Result<Call, Trouble> {
+    fn admit(&self, invited: bool) -> Result<Call<'_>, Trouble> {
         let admitted = self.breaker().admit(Instant::now(), invited);
         match admitted {
-            Ok(ticket) => Ok(Call { circuit: self.clone(), ticket: Some(ticket) }),
+            Ok(ticket) => Ok(Call { circuit: self, ticket: Some(ticket) }),
             Err(refused) => {
                 self.0.refused.fetch_add(1, Relaxed);
                 Err(trouble(refused))
@@ -77,12 +77,12 @@ fn trouble(refused: Refused) -> Trouble {
 
 /// A call that was let through. Dropped before its end (the caller hung up), it frees its place and says nothing.
 #[derive(Debug)]
-struct Call {
-    circuit: Circuit,
+struct Call<'a> {
+    circuit: &'a Circuit,
     ticket: Option<Ticket>,
 }
 
-impl Call {
+impl Call<'_> {
     fn end(&mut self, verdict: Verdict, hold: Option<(Duration, Why)>) {
         let Some(ticket) = self.ticket.take() else { return };
         let now = Instant::now();
@@ -106,7 +106,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.end(Verdict::Nothing, None);
     }
@@ -158,22 +158,22 @@ impl<S> Layer<S> for CircuitLayer {
 }
 
 /// Calls what is inside only while the circuit lets it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Guarded<S> {
     inner: S,
     circuit: Circuit,
 }
 
-impl<S> Service<Exchange> for Guarded<S>
+impl<'a, S> Service<Exchange> for &'a Guarded<S>
 where
-    S: Service<Exchange, Response = Reply, Error = Trouble>,
+    &'a S: Service<Exchange, Response = Reply, Error = Trouble>,
 {
     type Response = Reply;
     type Error = Trouble;
-    type Future = Gated<Watched<S::Future>>;
+    type Future = Gated<Watched<'a, <&'a S as Service<Exchange>>::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
-        self.inner.poll_ready(cx)
+        (&self.inner).poll_ready(cx)
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
@@ -181,7 +181,7 @@ where
             Err(trouble) => Gated::refused(trouble),
             Ok(call) => {
                 let begun = std::time::Instant::now();
-                let inner = Watched { inner: self.inner.call(exchange), call, begun };
+                let inner = Watched { inner: (&self.inner).call(exchange), call, begun };
                 Gated::Passed { inner }
             }
         }
@@ -191,15 +191,15 @@ where
 pin_project! {
     /// A call whose end will be judged.
     #[derive(Debug)]
-    pub(super) struct Watched<F> {
+    pub(super) struct Watched<'a, F> {
         #[pin]
         inner: F,
-        call: Call,
+        call: Call<'a>,
         begun: std::time::Instant,
     }
 }
 
-impl<F: Future<Output = Result<Reply, Trouble>>> Future for Watched<F> {
+impl<F: Future<Output = Result<Reply, Trouble>>> Future for Watched<'_, F> {
     type Output = Result<Reply, Trouble>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

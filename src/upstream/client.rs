@@ -114,7 +114,7 @@ impl Inner {
         self.pool.load()
     }
 
-    async fn exchange(self: Arc<Self>, exchange: Exchange) -> Result<Reply, Trouble> {
+    async fn exchange(&self, exchange: Exchange) -> Result<Reply, Trouble> {
         let Exchange { request, deadline, .. } = exchange;
         if let Some(over) = deadline.over() {
             return Err(Trouble::not_sent(over));
@@ -211,17 +211,17 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     None
 }
 
-impl Service<Exchange> for Client {
+impl<'a> Service<Exchange> for &'a Client {
     type Response = Reply;
     type Error = Trouble;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send + 'a>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        Box::pin(Arc::clone(&self.0).exchange(exchange))
+        Box::pin(self.0.exchange(exchange))
     }
 }
 

@@ -30,45 +30,45 @@ impl<S> Layer<S> for MeasureLayer {
 }
 
 /// Counts every exchange of the service below.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Measured<S> {
     inner: S,
     traffic: Arc<Traffic>,
 }
 
-impl<S> Service<Exchange> for Measured<S>
+impl<'a, S> Service<Exchange> for &'a Measured<S>
 where
-    S: Service<Exchange, Response = Reply, Error = Trouble>,
+    &'a S: Service<Exchange, Response = Reply, Error = Trouble>,
 {
     type Response = Reply;
     type Error = Trouble;
-    type Future = Measuring<S::Future>;
+    type Future = Measuring<'a, <&'a S as Service<Exchange>>::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
-        self.inner.poll_ready(cx)
+        (&self.inner).poll_ready(cx)
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
         let method = exchange.request.method().clone();
-        let traffic = Arc::clone(&self.traffic);
         let started = Instant::now();
-        Measuring { inner: self.inner.call(exchange), traffic, started, method, done: false }
+        let inner = (&self.inner).call(exchange);
+        Measuring { inner, traffic: &self.traffic, started, method, done: false }
     }
 }
 
 pin_project! {
     /// An exchange under way.
     #[derive(Debug)]
-    pub(super) struct Measuring<F> {
+    pub(super) struct Measuring<'a, F> {
         #[pin]
         inner: F,
-        traffic: Arc<Traffic>,
+        traffic: &'a Traffic,
         started: Instant,
         method: Method,
         done: bool,
     }
 
-    impl<F> PinnedDrop for Measuring<F> {
+    impl<F> PinnedDrop for Measuring<'_, F> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if !*this.done {
@@ -78,7 +78,7 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<Reply, Trouble>>> Future for Measuring<F> {
+impl<F: Future<Output = Result<Reply, Trouble>>> Future for Measuring<'_, F> {
     type Output = Result<Reply, Trouble>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

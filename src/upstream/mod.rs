@@ -28,9 +28,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::Request;
-use tower::limit::ConcurrencyLimit;
-use tower::load_shed::LoadShed;
-use tower::retry::{Retry, RetryLayer};
+use tokio::sync::Semaphore;
+use tower::retry::Retry;
 use tower::{ServiceBuilder, ServiceExt};
 
 use self::circuit::{Circuit, CircuitLayer, Guarded};
@@ -42,7 +41,8 @@ use crate::deadline::Deadline;
 use crate::metrics::Traffic;
 use crate::settings;
 
-type Stack = LoadShed<ConcurrencyLimit<Retry<Policy, Guarded<RateLimited<Authorize<Measured<Client>>>>>>>;
+/// What every attempt goes through. Its services are called by reference: an exchange copies none of them.
+type Stack = Guarded<RateLimited<Authorize<Measured<Client>>>>;
 
 /// A configured upstream at work. Cheap to share; lives as long as its configuration does.
 #[derive(Debug)]
@@ -59,10 +59,10 @@ pub struct Upstream {
     pub since: SystemTime,
     stack: Stack,
     client: Client,
-    retries: Arc<Retries>,
+    retries: Retries,
     circuit: Circuit,
     bucket: Bucket,
-    in_flight: AtomicU64,
+    places: Semaphore,
     shed: AtomicU64,
 }
 
@@ -98,18 +98,11 @@ impl Upstream {
         let credentials = Credentials::new(&settings)?;
         let header = settings.vendor.spec().credential.header();
         let name: Arc<str> = Arc::from(settings.adapter.name.as_str());
-        let retries = Arc::new(Retries::new(&settings));
+        let retries = Retries::new(&settings);
         let circuit = Circuit::new(Arc::clone(&name), settings.circuit);
         let bucket = Bucket::new(settings.rate_limit);
         // A request sees the first line first.
         let stack = ServiceBuilder::new()
-            // Full is said at once: a queue would only make every caller slow.
-            .load_shed()
-            // One slow vendor never takes what the others need. An exchange holds its place while it pauses.
-            .concurrency_limit(settings.max_in_flight)
-            // Around the circuit and the limit, so that both see every attempt: what is open or over the limit is not
-            // tried again.
-            .layer(RetryLayer::new(Policy::new(Arc::clone(&retries))))
             // Before the limit: what is not sent anyhow does not use the limit up.
             .layer(CircuitLayer(circuit.clone()))
             // It counts what is sent, and what it refuses asks for no credential.
@@ -119,7 +112,7 @@ impl Upstream {
             // Innermost: what goes out is counted, the repeat after a 401 too.
             .layer(MeasureLayer(Arc::clone(&traffic)))
             .service(client.clone());
-        let (in_flight, shed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let places = Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS));
         Ok(Upstream {
             name,
             settings,
@@ -131,8 +124,8 @@ impl Upstream {
             retries,
             circuit,
             bucket,
-            in_flight,
-            shed,
+            places,
+            shed: AtomicU64::new(0),
         })
     }
 
@@ -144,15 +137,15 @@ impl Upstream {
         deadline: impl Into<Deadline>,
     ) -> Result<Reply, Trouble> {
         let exchange = Exchange::new(request, deadline);
-        let _under_way = UnderWay::new(&self.in_flight);
-        self.stack.clone().oneshot(exchange).await.map_err(|error| match error.downcast::<Trouble>() {
-            Ok(trouble) => *trouble,
-            // The only other error of this stack is tower's `Overloaded`.
-            Err(_) => {
-                self.shed.fetch_add(1, Relaxed);
-                Trouble::full(self.settings.max_in_flight)
-            }
-        })
+        // One slow vendor never takes what the others need. Full is said at once: a queue would only make every caller
+        // slow. An exchange holds its place while it pauses.
+        let Ok(_place) = self.places.try_acquire() else {
+            self.shed.fetch_add(1, Relaxed);
+            return Err(Trouble::full(self.settings.max_in_flight));
+        };
+        // Around the circuit and the limit, so that both see every attempt: what is open or over the limit is not tried
+        // again.
+        Retry::new(Policy::new(&self.retries), &self.stack).oneshot(exchange).await
     }
 
     /// What it is doing and what it did.
@@ -160,7 +153,7 @@ impl Upstream {
         let (circuit, circuit_opened, circuit_refused) = self.circuit.stats();
         let (connections, connections_failed) = self.client.connections();
         Stats {
-            in_flight: self.in_flight.load(Relaxed),
+            in_flight: self.settings.max_in_flight.saturating_sub(self.places.available_permits()) as u64,
             shed: self.shed.load(Relaxed),
             rate_limited: self.bucket.refused(),
             retries: self.retries.stats(),
@@ -171,21 +164,5 @@ impl Upstream {
             connections,
             connections_failed,
         }
-    }
-}
-
-/// Counts one exchange until it is dropped, however it ends.
-struct UnderWay<'a>(&'a AtomicU64);
-
-impl<'a> UnderWay<'a> {
-    fn new(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Relaxed);
-        UnderWay(count)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }

@@ -85,27 +85,27 @@ impl<S> Layer<S> for RateLimitLayer {
 }
 
 /// Refuses at once what is over the limit; nothing waits here.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct RateLimited<S> {
     inner: S,
     bucket: Bucket,
 }
 
-impl<S> Service<Exchange> for RateLimited<S>
+impl<'a, S> Service<Exchange> for &'a RateLimited<S>
 where
-    S: Service<Exchange, Response = Reply, Error = Trouble>,
+    &'a S: Service<Exchange, Response = Reply, Error = Trouble>,
 {
     type Response = Reply;
     type Error = Trouble;
-    type Future = Gated<S::Future>;
+    type Future = Gated<<&'a S as Service<Exchange>>::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
-        self.inner.poll_ready(cx)
+        (&self.inner).poll_ready(cx)
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
         match self.bucket.take() {
-            Ok(()) => Gated::Passed { inner: self.inner.call(exchange) },
+            Ok(()) => Gated::Passed { inner: (&self.inner).call(exchange) },
             Err(trouble) => Gated::refused(trouble),
         }
     }

@@ -9,7 +9,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -114,16 +113,16 @@ impl Retries {
 
 /// The policy of one exchange: tower makes a copy for each.
 #[derive(Debug, Clone)]
-pub(super) struct Policy {
-    retries: Arc<Retries>,
+pub(super) struct Policy<'a> {
+    retries: &'a Retries,
     /// Attempts made.
     attempts: u32,
     /// One of them may have been applied.
     maybe_applied: bool,
 }
 
-impl Policy {
-    pub(super) fn new(retries: Arc<Retries>) -> Self {
+impl<'a> Policy<'a> {
+    pub(super) fn new(retries: &'a Retries) -> Self {
         Policy { retries, attempts: 0, maybe_applied: false }
     }
 
@@ -159,7 +158,7 @@ impl Policy {
     }
 }
 
-impl tower::retry::Policy<Exchange, Reply, Trouble> for Policy {
+impl tower::retry::Policy<Exchange, Reply, Trouble> for Policy<'_> {
     type Future = Pin<Box<dyn Future<Output = ()> + Send>>;
 
     fn retry(

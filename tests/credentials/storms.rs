@@ -1,15 +1,18 @@
 //! Many requests at once on a token that is no longer good.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use parlance::credentials::Credentials;
-use parlance::upstream::{AuthorizeLayer, Exchange, Trouble};
+use parlance::upstream::{AuthorizeLayer, Exchange, Reply, Trouble};
 use serde_json::{Value, json};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 use crate::rig::{OAUTH, Rig};
 use crate::score::record;
@@ -51,6 +54,36 @@ async fn parallel_requests_on_a_revoked_token_fetch_one() {
     gateway.end().await;
 }
 
+/// A vendor that refuses one token, but only once all who have it came.
+struct Revoking {
+    calls: AtomicUsize,
+    all: tokio::sync::Barrier,
+    revoked: HeaderValue,
+}
+
+impl<'a> Service<Exchange> for &'a Revoking {
+    type Response = Reply;
+    type Error = Trouble;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send + 'a>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        let vendor = *self;
+        Box::pin(async move {
+            vendor.calls.fetch_add(1, Ordering::Relaxed);
+            let mut answer = Response::new(Bytes::new());
+            if exchange.request.headers()[header::AUTHORIZATION] == vendor.revoked {
+                *answer.status_mut() = http::StatusCode::UNAUTHORIZED;
+                vendor.all.wait().await;
+            }
+            Ok(answer)
+        })
+    }
+}
+
 /// All of the thousand are refused before the first asks for another token, and ask before it is there, whatever the
 /// machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,27 +94,13 @@ async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each()
     let deadline = Instant::now() + Duration::from_secs(60);
     let revoked = credentials.current(&deadline.into()).await.unwrap().header().clone();
     rig.token_fault(json!({"mode": "delay", "delay_ms": 500})).await;
-    let (calls, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Barrier::new(MANY)));
-    let vendor = {
-        let calls = Arc::clone(&calls);
-        tower::service_fn(move |exchange: Exchange| {
-            let (calls, all, revoked) = (Arc::clone(&calls), Arc::clone(&all), revoked.clone());
-            async move {
-                calls.fetch_add(1, Ordering::Relaxed);
-                let mut answer = Response::new(Bytes::new());
-                if exchange.request.headers()[header::AUTHORIZATION] == revoked {
-                    *answer.status_mut() = http::StatusCode::UNAUTHORIZED;
-                    all.wait().await;
-                }
-                Ok::<_, Trouble>(answer)
-            }
-        })
-    };
-    let service = AuthorizeLayer::new(header::AUTHORIZATION, credentials.clone()).layer(vendor);
+    let vendor = Revoking { calls: AtomicUsize::new(0), all: tokio::sync::Barrier::new(MANY), revoked };
+    let service = Arc::new(AuthorizeLayer::new(header::AUTHORIZATION, credentials.clone()).layer(vendor));
     let tasks: Vec<_> = (0..MANY)
         .map(|_| {
             let exchange = Exchange::new(Request::new(Bytes::new()), deadline);
-            tokio::spawn(service.clone().oneshot(exchange))
+            let service = Arc::clone(&service);
+            tokio::spawn(async move { service.as_ref().oneshot(exchange).await })
         })
         .collect();
     let mut answers = Vec::new();
@@ -94,6 +113,6 @@ async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each()
     for answer in answers {
         assert_eq!(answer.unwrap().status(), 200);
     }
-    assert_eq!(calls.load(Ordering::Relaxed), 2 * MANY);
+    assert_eq!(service.inner().calls.load(Ordering::Relaxed), 2 * MANY);
     assert_eq!(requests, 1);
 }

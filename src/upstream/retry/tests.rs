@@ -1,11 +1,12 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use tower::{Service, ServiceBuilder, ServiceExt, retry::RetryLayer};
+use tower::retry::Retry;
+use tower::{Service, ServiceExt};
 
 use super::*;
 
@@ -56,8 +57,8 @@ impl Service<Exchange> for Scripted {
     }
 }
 
-fn retries(max_attempts: u32, retry_unknown: bool) -> Arc<Retries> {
-    Arc::new(Retries {
+fn retries(max_attempts: u32, retry_unknown: bool) -> Retries {
+    Retries {
         max_attempts,
         retry_unknown,
         budget: Budget::new(Instant::now()),
@@ -65,7 +66,7 @@ fn retries(max_attempts: u32, retry_unknown: bool) -> Arc<Retries> {
         asked: AtomicU64::new(0),
         unknown: AtomicU64::new(0),
         over_budget: AtomicU64::new(0),
-    })
+    }
 }
 
 struct Seen {
@@ -73,15 +74,14 @@ struct Seen {
     requests: Requests,
 }
 
-async fn run(retries: &Arc<Retries>, answers: &[Answer], within: Duration) -> Seen {
+async fn run(retries: &Retries, answers: &[Answer], within: Duration) -> Seen {
     send(retries, http::Method::PATCH, answers, within).await
 }
 
-async fn send(retries: &Arc<Retries>, method: http::Method, answers: &[Answer], within: Duration) -> Seen {
+async fn send(retries: &Retries, method: http::Method, answers: &[Answer], within: Duration) -> Seen {
     let vendor = Scripted { answers: Arc::new(answers.to_vec()), seen: Arc::default() };
     let seen = Arc::clone(&vendor.seen);
-    let stack =
-        ServiceBuilder::new().layer(RetryLayer::new(Policy::new(Arc::clone(retries)))).service(vendor);
+    let stack = Retry::new(Policy::new(retries), vendor);
     let request = Request::builder()
         .method(method)
         .uri("http://vendor.test/chats/1")
@@ -228,7 +228,7 @@ async fn an_earlier_unknown_is_not_forgotten() {
 /// A vendor that is gone gets a fifth more attempts, and ten a second, not three times as many.
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_what_is_repeated() {
-    let retries = retries(3, false);
+    let retries = Arc::new(retries(3, false));
     let start = Instant::now();
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..2_000 {
