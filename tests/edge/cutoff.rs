@@ -73,6 +73,11 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
         let keyed = patch(&id, &format!("Idempotency-Key: {case}\r\n"), BODY);
         waiting.push((case, begin(&gateway, &keyed).await, (status, code, applied)));
     }
+    // Read, and not yet written.
+    bench.fault(r#"{"vendor":"agentphone","method":"GET","mode":"hang"}"#).await;
+    let merge = String::from_utf8(patch("sms:conv_def456", "", r#"{"context":{"a":"b"}}"#)).unwrap();
+    let merge = merge.replace("application/json", "application/merge-patch+json");
+    waiting.push(("merges", begin(&gateway, merge.as_bytes()).await, (504, "vendor-timeout", "no")));
     let unsent = (503, "draining", "no");
     waiting.push(("no handshake", begin(&gateway, &patch("mute:c", "", BODY)).await, unsent));
     let whole = patch(ID, "", BODY);
@@ -93,6 +98,7 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
     drop(sender);
     let all = waiting.len() + streams.len();
     bench.reached("kakiyo", 3 * CASES.len()).await;
+    bench.reached("agentphone", 1).await;
     eventually("all of them are under way", || vitals.stats().running == all).await;
 
     let begun = Instant::now();
@@ -134,8 +140,8 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
     // An update with a key was answered like one without, and nothing of it runs on.
     assert_eq!(vitals.live().idempotency.stats().running, 0);
     // Nobody was told that nothing was sent while something was.
-    let reached = bench.ledger("kakiyo").await;
-    assert_eq!(reached.len(), 3 * CASES.len(), "{reached:?}");
+    let reached = [bench.ledger("kakiyo").await, bench.ledger("agentphone").await].concat();
+    assert_eq!(reached.len(), 3 * CASES.len() + 1, "{reached:?}");
 }
 
 fn told(answer: &Answer) -> (u16, String, String) {

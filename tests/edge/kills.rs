@@ -12,8 +12,8 @@ use crate::program::Program;
 use crate::redis_server::Redis;
 use crate::score::record;
 
-const TIMEOUT: Duration = Duration::from_secs(2);
-const LEASE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(2);
 /// How late after its claim a holder may begin: before the lease ends, its update is over.
 const SLACK: Duration = Duration::from_secs(1);
 const CALLERS: usize = 8;

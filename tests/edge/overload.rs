@@ -164,16 +164,16 @@ async fn overload(row: &str, server: &str, more: &str) {
     let watching = watch(gateway.admin(), &over);
 
     // As many callers as there are places: all are served, and this is what can be done here.
-    let able = callers.closed(PLACES, Duration::from_millis(1500) * long).await;
+    let able = callers.closed(PLACES, Duration::from_secs(1) * long).await;
     seen.nothing_wrong();
     assert_eq!(seen.refused.load(Relaxed), 0, "who fits is not refused");
-    let brief = Duration::from_millis(500) * long;
+    let brief = Duration::from_millis(200) * long;
     for times in [1.0, 2.0, 5.0] {
         let goodput = callers.open(times * CAPACITY, brief).await;
         seen.nothing_wrong();
         assert!(goodput > 0.0, "{times} times the capacity");
     }
-    let goodput = callers.open(10.0 * CAPACITY, Duration::from_secs(2) * long).await;
+    let goodput = callers.open(10.0 * CAPACITY, Duration::from_millis(1500) * long).await;
     seen.nothing_wrong();
     let (good, refused) = (seen.good.load(Relaxed), seen.refused.load(Relaxed));
     assert!(refused > good, "it was no overload: {seen:?}");
@@ -183,7 +183,7 @@ async fn overload(row: &str, server: &str, more: &str) {
     assert_eq!((stats.running, upstream.in_flight), (0, 0));
 
     // Half of the capacity, and it is as if nothing had been.
-    let after = callers.closed(PLACES / 2, Duration::from_millis(700) * long).await;
+    let after = callers.closed(PLACES / 2, Duration::from_millis(500) * long).await;
     seen.nothing_wrong();
     assert_eq!(seen.refused.load(Relaxed), refused, "it did not recover");
     over.store(true, Relaxed);

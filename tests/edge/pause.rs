@@ -18,7 +18,7 @@ use crate::program::Program;
 use crate::score::record;
 
 /// What a request may take, and what is about to happen when the process is stopped.
-const TIMEOUT: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(3);
 const SOON: Duration = Duration::from_secs(2);
 /// Requests that wait for their vendor then: more failures than open a circuit.
 const WAITING: usize = 12;

@@ -24,7 +24,8 @@ async fn a_closed_port_is_told_as_what_it_is() {
         let answer = rig.update("it").await;
         assert_eq!(answer.told(), told(502, "vendor-unreachable", "no"));
         assert_eq!(answer.proxy_error(), "connection_refused");
-        assert!(answer.took < Duration::from_millis(900), "{:?}", answer.took);
+        // Three attempts and their pauses; the deadline is 5 s.
+        assert!(answer.took < Duration::from_secs(3), "{:?}", answer.took);
     }
     let stats = rig.upstream("it").stats();
     assert_eq!((stats.circuit_opened, stats.connections), (0, 0));
