@@ -86,8 +86,7 @@ pub async fn update(
             Unusable::Invalid(why) => invalid(upstream, &reply, &why, Applied::Yes),
         })?
     };
-    // Canonical names are longer than many a vendor's. What is not used is never touched.
-    let mut body = Vec::with_capacity(reply.body().len() + reply.body().len() / 4 + 512);
+    let mut body = Vec::with_capacity(reply.body().len() + conversation.added());
     let upstream_name = &upstream.settings.adapter.name;
     conversation.write(target.id(), adapter.spec().vendor, upstream_name, &call.warnings, &mut body);
     Ok(Outcome { body })

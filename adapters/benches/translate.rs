@@ -62,7 +62,7 @@ fn decode(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(spec.vendor, format!("{kilobytes}KB")), |bencher| {
                 bencher.iter(|| {
                     let conversation = adapter.decode(&done, black_box(&reply)).expect("a conversation");
-                    let mut out = Vec::with_capacity(reply.body().len() + 512);
+                    let mut out = Vec::with_capacity(reply.body().len() + conversation.added());
                     conversation.write(target.id(), spec.vendor, &upstream.name, &[], &mut out);
                     out
                 });

@@ -25,7 +25,7 @@ use crate::problem::Applied;
 use crate::settings;
 
 /// Bytes of an answer's head (and of the read buffer behind it) that are taken at most.
-const MAX_HEAD: usize = 256 * 1024;
+const MAX_HEAD: usize = 64 * 1024;
 /// Header lines of an answer that are taken at most.
 const MAX_HEADERS: usize = 128;
 

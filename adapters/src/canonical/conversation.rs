@@ -204,6 +204,11 @@ pub struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
+    /// By how many bytes at most, as a rule, the JSON text is longer than the vendor's.
+    pub fn added(&self) -> usize {
+        512 + 64 * self.messages.as_ref().map_or(0, |messages| messages.items.len())
+    }
+
     /// Appends the JSON text. `id` is the canonical one, with the upstream's name.
     pub fn write(&self, id: &str, vendor: &str, upstream: &str, more: &[Warning], out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"id\":");
