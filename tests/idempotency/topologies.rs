@@ -227,5 +227,10 @@ async fn a_store_that_needs_its_replica_takes_no_more_claims_soon_after_it_lags(
     let options = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "1"];
     let (answered, doubled) = promoted("the same, min-replicas-max-lag 1", &options).await;
     assert!(answered.len() < keys() / 2, "nothing was refused");
-    assert_eq!(doubled, answered);
+    // The answer to the last one may have been refused: then it is recorded where the promoted one is.
+    let saved: Vec<&usize> = answered.difference(&doubled).collect();
+    assert!(
+        doubled.is_subset(&answered) && saved.len() <= 1,
+        "{answered:?} were answered, {doubled:?} doubled"
+    );
 }
