@@ -1,5 +1,6 @@
 //! A Redis of a test's own: its port, its directory, its end.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ impl Redis {
     /// Starts one without persistence, unless the options say otherwise.
     pub(crate) fn start(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut redis = Redis { port, options, directory, child: None };
         redis.run();
@@ -48,6 +49,8 @@ impl Redis {
         }));
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "redis-server ended: {ended:?}");
             assert!(Instant::now() < end, "redis-server does not listen on port {}", self.port);
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -106,6 +109,18 @@ impl Redis {
     /// The keys of all records.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.ask(&[b"KEYS", b"*"])
+    }
+}
+
+/// A port that nobody has, and that the system gives nobody who does not ask for it: a store that was killed finds it
+/// free again.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let random = RandomState::new().build_hasher().finish() % 20_000;
+        let port = 10_000 + u16::try_from(random).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
