@@ -269,6 +269,25 @@ async fn an_answer_that_cannot_be_recorded_is_given_and_recorded_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_given_before_the_store_has_it() {
+    let redis = Redis::start(&[]);
+    let rig = Rig::start(1, &format!("{}\nstore_timeout = \"60s\"", redis.setting()), "").await;
+    rig.fault(r#"{"mode":"delay","delay_ms":1000}"#).await;
+    let mut first = std::pin::pin!(rig.update(0, "k"));
+    let early = tokio::time::timeout(Duration::from_millis(2_500), async {
+        tokio::select! {
+            reply = &mut first => reply,
+            never = async { rig.called(1).await; redis.stop(); std::future::pending().await } => never,
+        }
+    });
+    assert!(early.await.is_err(), "the store had not been asked, or its answer was not waited for");
+    redis.go_on();
+    assert_eq!(first.await.status, 200);
+    let record: Vec<u8> = redis.ask(&[b"GET", redis.keys()[0].as_bytes()]);
+    assert!(record.starts_with(b"parlance/1 done "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_outlives_a_store_that_forgot_its_claim() {
     let mut redis = Redis::start(&[]);
     let rig = start(&format!("{}\n{PATIENT}", redis.setting())).await;

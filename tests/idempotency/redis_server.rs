@@ -1,5 +1,6 @@
 //! A Redis of a test's own: its port, its directory, its end.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,12 +17,8 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts one without persistence, unless the options say otherwise.
     pub(crate) fn start(options: &[&str]) -> Self {
-        Redis::start_in(tempfile::tempdir().unwrap(), options)
-    }
-
-    /// Starts one that keeps its files there.
-    pub(crate) fn start_in(directory: TempDir, options: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let directory = tempfile::tempdir().unwrap();
+        let port = free_port();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut redis = Redis { port, options, directory, child: None };
         redis.run();
@@ -52,6 +49,8 @@ impl Redis {
         }));
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "redis-server ended: {ended:?}");
             assert!(Instant::now() < end, "redis-server does not listen on port {}", self.port);
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -76,17 +75,12 @@ impl Redis {
 
     /// It stands still, its connections stay open.
     pub(crate) fn stop(&self) {
-        self.signal("-STOP");
+        stop(self.child.as_ref().unwrap());
     }
 
     /// It goes on.
     pub(crate) fn go_on(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        signal(self.child.as_ref().unwrap(), "-CONT");
     }
 
     /// Sends a command past the gateway.
@@ -100,9 +94,54 @@ impl Redis {
         command.query(&mut connection).unwrap()
     }
 
+    /// Whether something was sent to it that it has not read: while it stands still, that something was sent.
+    pub(crate) fn has_unread(&self) -> bool {
+        let mine = format!(":{:04X}", self.port);
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().skip(1).any(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let (_, unread) = columns[4].split_once(':').unwrap();
+            // 01: a connection.
+            columns[1].ends_with(&mine) && columns[3] == "01" && unread != "00000000"
+        })
+    }
+
     /// The keys of all records.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.ask(&[b"KEYS", b"*"])
+    }
+}
+
+/// A port that nobody has, and that the system gives nobody who does not ask for it: a store that was killed finds it
+/// free again.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let random = RandomState::new().build_hasher().finish() % 20_000;
+        let port = 10_000 + u16::try_from(random).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Sends a signal.
+pub(crate) fn signal(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+}
+
+/// Makes a process stand still; when this returns, all its threads do. The signal alone leaves a busy thread time.
+pub(crate) fn stop(child: &Child) {
+    signal(child, "-STOP");
+    let end = Instant::now() + Duration::from_secs(20);
+    let stands = |thread: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
+        // A thread that has just ended has none.
+        stat.map_or(true, |stat| stat.rsplit(')').next().unwrap().trim_start().starts_with('T'))
+    };
+    while !std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().all(stands) {
+        assert!(Instant::now() < end, "the process does not stop");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

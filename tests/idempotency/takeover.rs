@@ -8,7 +8,7 @@ use parlance::facts::RequestId;
 use parlance::idempotency::{Asked, Fingerprint, Key, Token, Words, record};
 use parlance::problem::Code;
 
-use super::redis_server::Redis;
+use super::redis_server::{Redis, free_port};
 use super::rig::{BODY, PATH, Rig, config, live, until};
 
 fn key_of(name: &str) -> Key {
@@ -152,7 +152,7 @@ async fn under_tls_the_stores_certificate_is_checked() {
         path.to_str().unwrap().to_owned()
     };
     let ca_file = file("ca.pem", authority.pem());
-    let tls_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tls_port = free_port();
     let _redis = Redis::start(&[
         "--tls-port",
         &tls_port.to_string(),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::redis_server::Redis;
@@ -122,42 +121,46 @@ async fn doubled(rig: &Rig, row: &str) -> Keys {
     doubled
 }
 
-/// A store whose process is killed three times in the middle of the load.
-async fn killed(row: &str, fsync: &str, directory: TempDir) -> Keys {
-    let mut redis = Redis::start_in(directory, &["--appendonly", "yes", "--appendfsync", fsync]);
-    let rig = start(&redis.setting()).await;
+/// Uses keys while the store is killed and started again, each time when so many of them were used.
+async fn use_and_kill(rig: &Arc<Rig>, redis: &mut Redis, keys: Range<usize>, kill_at: &[usize]) -> Keys {
     let done = Arc::new(AtomicUsize::new(0));
-    let (answered, kills) = tokio::join!(use_at_once(&rig, 0..keys(), &done), async {
-        for quarter in 1..=3 {
-            while done.load(Relaxed) < keys() * quarter / 4 {
+    let (answered, ()) = tokio::join!(use_at_once(rig, keys, &done), async {
+        for used in kill_at {
+            while done.load(Relaxed) < *used {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             redis.kill();
             tokio::time::sleep(Duration::from_millis(50)).await;
             redis.run();
         }
-        redis
     });
-    assert!(answered.len() > keys() / 2, "{} keys were answered", answered.len());
-    repeat(&rig).await;
-    drop(kills);
-    doubled(&rig, row).await
+    answered
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_writes_before_it_answers_is_killed() {
-    assert_eq!(
-        killed("store killed, fsync always", "always", tempfile::tempdir().unwrap()).await,
-        Keys::new()
-    );
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let rig = start(&redis.setting()).await;
+    let quarter = keys() / 4;
+    let kill_at = [quarter, 2 * quarter, 3 * quarter];
+    let answered = use_and_kill(&rig, &mut redis, 0..keys(), &kill_at).await;
+    assert!(answered.len() > keys() / 2, "{} keys were answered", answered.len());
+    repeat(&rig).await;
+    assert_eq!(doubled(&rig, "store killed, fsync always").await, Keys::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_writes_to_the_disk_every_second_is_killed() {
-    // What was written outlives the process, though not the machine. In memory, because the store puts off writing
-    // while a disk is slow with what came before.
-    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    assert_eq!(killed("store killed, fsync every second", "everysec", directory).await, Keys::new());
+async fn a_store_that_writes_every_second_is_killed() {
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "everysec"]);
+    let rig = start(&redis.setting()).await;
+    let half = keys() / 2;
+    use_at_once(&rig, 0..half, &Arc::default()).await;
+    // While it is busy with what came before, it answers before it writes: for up to two seconds.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    use_and_kill(&rig, &mut redis, half..keys(), &[half / 2]).await;
+    repeat(&rig).await;
+    let doubled = doubled(&rig, "store killed, fsync every second").await;
+    assert!(doubled.range(..half).next().is_none(), "{doubled:?} were doubled, of all from {half} on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,5 +227,10 @@ async fn a_store_that_needs_its_replica_takes_no_more_claims_soon_after_it_lags(
     let options = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "1"];
     let (answered, doubled) = promoted("the same, min-replicas-max-lag 1", &options).await;
     assert!(answered.len() < keys() / 2, "nothing was refused");
-    assert_eq!(doubled, answered);
+    // The answer to the last one may have been refused: then it is recorded where the promoted one is.
+    let saved: Vec<&usize> = answered.difference(&doubled).collect();
+    assert!(
+        doubled.is_subset(&answered) && saved.len() <= 1,
+        "{answered:?} were answered, {doubled:?} doubled"
+    );
 }
