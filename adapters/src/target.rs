@@ -74,7 +74,8 @@ pub fn locate<'a>(
         rest = behind;
     }
     check(&rest, "id")?;
-    let mut id = upstream.name.clone();
+    let mut id = String::with_capacity(upstream.name.len() + 64 + rest.len());
+    id.push_str(&upstream.name);
     for part in explicit.iter().chain([&rest]) {
         id.push(':');
         id.push_str(part);
@@ -129,15 +130,13 @@ fn encode_segment(value: &str, path: &mut String) {
 pub(crate) fn path(spec: &Spec, target: &Target<'_>) -> String {
     let mut path = String::with_capacity(96);
     path.push_str(target.upstream.origin.prefix());
-    let mut rest = spec.path;
-    while let Some((literal, behind)) = rest.split_once('{') {
-        path.push_str(literal);
-        let (name, behind) = behind.split_once('}').unwrap_or((behind, ""));
-        if let Some((_, value)) = target.segments.iter().find(|(key, _)| *key == name) {
+    // `/v1/chats/{id}`: every second piece is a name.
+    for (at, piece) in spec.path.split(['{', '}']).enumerate() {
+        if at % 2 == 0 {
+            path.push_str(piece);
+        } else if let Some((_, value)) = target.segments.iter().find(|(key, _)| *key == piece) {
             encode_segment(value, &mut path);
         }
-        rest = behind;
     }
-    path.push_str(rest);
     path
 }

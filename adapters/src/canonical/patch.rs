@@ -16,9 +16,20 @@ impl<'a> Patch<'a> {
     /// what the members mean depends on the vendor.
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::strict(body)?;
-        let whole = reader.raw()?;
+        let mut members = Vec::new();
+        let whole = if reader.peek()? == Kind::Object {
+            members.reserve(4);
+            let start = reader.mark();
+            reader.object(|key, reader| {
+                members.push((key, reader.raw()?));
+                Ok(())
+            })?;
+            reader.since(start)
+        } else {
+            reader.raw()?
+        };
         reader.end()?;
-        Ok(Patch { whole, members: whole.members() })
+        Ok(Patch { whole, members })
     }
 
     /// What sort of JSON value the body is.

@@ -6,7 +6,8 @@ use super::value::Raw;
 
 /// The text that the inside of a JSON string stands for. Half of a surrogate pair becomes U+FFFD.
 pub fn unescape(written: &str) -> Cow<'_, str> {
-    let Some(first) = written.find('\\') else { return Cow::Borrowed(written) };
+    // Most of these are short: a plain loop is over before a clever search begins.
+    let Some(first) = written.bytes().position(|byte| byte == b'\\') else { return Cow::Borrowed(written) };
     let (plain, mut rest) = written.split_at(first);
     let mut text = String::with_capacity(written.len());
     text.push_str(plain);
