@@ -24,10 +24,9 @@ use crate::deadline::{Deadline, Over};
 use crate::problem::Applied;
 use crate::settings;
 
-/// Bytes of an answer's head (and of the read buffer behind it) that are taken at most.
+/// Bytes of an answer's head (and of the read buffer behind it) that are taken at most. Header lines: hyper's own 100,
+/// for which it needs no memory of its own.
 const MAX_HEAD: usize = 64 * 1024;
-/// Header lines of an answer that are taken at most.
-const MAX_HEADERS: usize = 128;
 
 /// One request and the moment at which its answer must be whole.
 #[derive(Debug, Clone)]
@@ -96,7 +95,6 @@ fn pool(connector: &Connector, idle_timeout: Duration, max_idle: usize) -> Pool 
         // Repeats only what was never written: a pooled connection that was found closed.
         .retry_canceled_requests(true)
         .http1_max_buf_size(MAX_HEAD)
-        .http1_max_headers(MAX_HEADERS)
         .http2_adaptive_window(true)
         .build(connector.clone())
 }
