@@ -13,7 +13,7 @@ use parlance_adapters::ALL;
 const MAX_LINES: usize = 450;
 
 /// What adapters may use: bytes, requests, and SIMD to read JSON. Nothing that does IO.
-const ADAPTERS_MAY_USE: [&str; 3] = ["bytes", "http", "wide"];
+const ADAPTERS_MAY_USE: [&str; 4] = ["bytes", "http", "simdutf8", "wide"];
 
 /// Stories that every vendor has.
 const MANDATORY: [&str; 9] = [

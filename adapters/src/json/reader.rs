@@ -346,7 +346,7 @@ impl<'a> Reader<'a> {
 }
 
 fn utf8(bytes: &[u8]) -> Walk<&str> {
-    std::str::from_utf8(bytes).map_err(|e| Malformed::new(e.valid_up_to(), Wrong::NotUtf8))
+    simdutf8::compat::from_utf8(bytes).map_err(|e| Malformed::new(e.valid_up_to(), Wrong::NotUtf8))
 }
 
 fn same_name(one: &Key<'_>, other: &Key<'_>) -> bool {
