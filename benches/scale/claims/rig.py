@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import cases
@@ -61,17 +61,15 @@ def raw(request: Request, port: int, more: str = "") -> bytes:
 class Rig:
     gateway_core: int
     load_core: int
-    started: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @staticmethod
-    @contextlib.contextmanager
-    def on_two_cores() -> Iterator["Rig"]:
+    def on_two_cores() -> "Rig":
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
             raise Failure("two cores are needed: one for the gateway, one for the load and the upstream")
         WORK.mkdir(parents=True, exist_ok=True)
         os.sched_setaffinity(0, {cores[1]})
-        yield Rig(gateway_core=cores[0], load_core=cores[1])
+        return Rig(gateway_core=cores[0], load_core=cores[1])
 
     @staticmethod
     def version() -> str:
