@@ -23,7 +23,7 @@ class Asked:
 ASKED = {
     "small": Asked("a small answer", 2, 16),
     # Nothing of an answer of 139 KiB stays, but the connection's two buffers of 8 KiB are resident in whole.
-    "large": Asked("a large answer", 189, 32),
+    "large": Asked("a large answer", 189, 24),
 }
 
 SETTLE_SECONDS = 1.0
