@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::tls::{Peer, Tls};
 /// Serves a connection to its end. How it ends is the peer's business; its requests are logged one by one.
 pub(super) async fn serve<S>(
     stream: TcpStream,
-    builder: auto::Builder<TokioExecutor>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
     service: S,
     profile: Profile,
     phase: channel::Receiver<Phase>,
@@ -42,7 +42,8 @@ pub(super) async fn serve<S>(
     let (stream, peer) = match tls {
         None => (Stream::Plain(stream), None),
         Some(tls) => {
-            let shaken = tokio::time::timeout(limits.header_timeout, handshake(&tls, stream)).await;
+            let handshake = Box::pin(handshake(&tls, stream));
+            let shaken = tokio::time::timeout(limits.header_timeout, handshake).await;
             match shaken.unwrap_or_else(|_| Err("it took too long".to_owned())) {
                 Ok((stream, peer)) => (stream, peer),
                 Err(reason) => {
@@ -56,7 +57,8 @@ pub(super) async fn serve<S>(
     let pulse = Arc::new(Pulse::new());
     let wire = Wire::new(stream, Arc::clone(&pulse), Arc::clone(&connections), limits.header_timeout);
     let service = Tracked::new(service, Arc::clone(&pulse), peer);
-    let connection = builder.serve_connection(TokioIo::new(wire), service).into_owned();
+    // In one place and never moved: thousands of connections wait most of the time, and this is what they take.
+    let connection = pin!(builder.serve_connection(TokioIo::new(wire), service));
     let watch = Watch::new(&limits, pulse.begun(), lot());
     if !watched(connection, watch, &pulse, phase).await {
         connections.cut_off();
@@ -70,7 +72,7 @@ async fn handshake(tls: &Tls, stream: TcpStream) -> Result<(Stream, Option<Arc<P
 
 /// Drives a connection and ends it when it is time. Gives whether it ended by agreement.
 async fn watched<C>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     mut watch: Watch,
     pulse: &Pulse,
     mut phase: channel::Receiver<Phase>,
@@ -78,7 +80,6 @@ async fn watched<C>(
 where
     C: GracefulConnection,
 {
-    let mut connection = pin!(connection);
     let mut alarm = pin!(tokio::time::sleep_until(Instant::now().into()));
     let mut told = true;
     loop {

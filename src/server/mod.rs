@@ -133,12 +133,12 @@ impl Bound {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
-        let builder = builder();
+        let builder = Arc::new(builder());
         let mut open = JoinSet::new();
         let serve = |stream: TcpStream, phase: channel::Receiver<Phase>| {
             connection::serve(
                 stream,
-                builder.clone(),
+                Arc::clone(&builder),
                 service.clone(),
                 profile(),
                 phase,

@@ -43,6 +43,8 @@ pub(super) struct Wire {
     head: Option<(Instant, u64)>,
     /// Bytes of the HTTP/2 preface that were seen; none once something else came.
     preface: Option<usize>,
+    /// Whether nothing was read yet.
+    fresh: bool,
     timer: Option<Pin<Box<Sleep>>>,
     end: End,
 }
@@ -72,9 +74,19 @@ impl Wire {
             header_timeout,
             head: None,
             preface: Some(0),
+            fresh: true,
             timer: None,
             end: End::No,
         }
+    }
+
+    /// Whether a fresh connection begins with something else than the HTTP/2 preface. Where it cannot be told, it does not.
+    fn poll_speaks_http1(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Stream::Plain(stream) = &self.stream else { return Poll::Ready(Ok(false)) };
+        let mut room = [0; PREFACE.len()];
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(stream.poll_peek(cx, &mut buffer))?;
+        Poll::Ready(Ok(!PREFACE.starts_with(buffer.filled())))
     }
 
     /// Bytes came.
@@ -148,6 +160,15 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.fresh {
+            let http1 = ready!(self.poll_speaks_http1(cx))?;
+            self.fresh = false;
+            // hyper-util, which asks first, takes a read of nothing for HTTP/1. Given the first bytes, it would hand them
+            // to hyper on their own, whose buffer would then grow to twice its size for those that follow.
+            if http1 {
+                return Poll::Ready(Ok(()));
+            }
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(Ok(())) => {

@@ -1,5 +1,7 @@
 //! Which upstream serves an id.
 
+mod index;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use parlance_adapters::{Target, decode_segment, locate};
 
+use self::index::Index;
 use crate::problem::{Code, Problem};
 use crate::settings::Settings;
 use crate::upstream::Upstream;
@@ -15,13 +18,14 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub struct Routes {
     settings: Arc<Settings>,
+    index: Index,
     upstreams: BTreeMap<String, Arc<Upstream>>,
 }
 
 impl Routes {
     /// The rules of these settings over these upstreams.
     pub fn new(settings: Arc<Settings>, upstreams: BTreeMap<String, Arc<Upstream>>) -> Self {
-        Routes { settings, upstreams }
+        Routes { index: Index::new(&settings.routes), settings, upstreams }
     }
 
     /// Every upstream, by name.
@@ -57,13 +61,8 @@ impl Routes {
     }
 
     fn by_rule(&self, id: &str, headers: &HeaderMap) -> Option<&str> {
-        let matches = self.settings.routes.iter().find(|route| {
-            route.id.as_ref().is_none_or(|glob| glob.matches(id))
-                && route.headers.iter().all(|(name, value)| {
-                    headers.get_all(name).iter().any(|given| given.as_bytes() == value.as_bytes())
-                })
-        })?;
-        Some(&matches.upstream)
+        let route = self.index.first(&self.settings.routes, id, headers)?;
+        Some(&route.upstream)
     }
 }
 
