@@ -160,3 +160,32 @@ async fn memory_is_bounded_by_what_may_be_in_flight() {
     program.signal("TERM").await;
     assert_eq!(program.ended().await.0.code(), Some(0));
 }
+
+/// Connections that wait for their next request are many, and cost what their buffers hold, not what these may hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connection_takes_little() {
+    const CONNECTIONS: usize = 400;
+    const EACH: usize = 16 * 1024;
+    let bench = Bench::new().await;
+    let program =
+        Program::start(&bench.replace("program.toml", bench.config("idle_timeout = \"5m\"", ""))).await;
+    let request = patch(ID, "", r#"{"context":"c"}"#);
+    let mut conn = Conn::open(program.api).await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(conn.exchange(&request).await.unwrap().status, 200);
+    }
+    let before = status(&program, "VmRSS");
+    let mut conns = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut conn = Conn::open(program.api).await.unwrap();
+        assert_eq!(conn.exchange(&request).await.unwrap().status, 200);
+        conns.push(conn);
+    }
+    let each = status(&program, "VmRSS").saturating_sub(before) / CONNECTIONS;
+    assert!(each <= EACH, "{each} bytes for each");
+    for conn in &mut conns {
+        assert_eq!(conn.exchange(&request).await.unwrap().status, 200, "all of them were there");
+    }
+    program.signal("TERM").await;
+    assert_eq!(program.ended().await.0.code(), Some(0));
+}
