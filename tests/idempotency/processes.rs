@@ -206,24 +206,33 @@ async fn a_holder_that_stood_still_before_it_called_the_vendor_calls_no_more() {
     let redis = Redis::start(&[]);
     let rig = Rig::start(0, "", "").await;
     let (holder, other) = short_leases(&rig, &redis).await;
-    redis.stop();
-    let (late, ()) = tokio::join!(with_key(&holder.api, "k"), async {
-        // The claim is there, its answer is not, when both stand still.
-        let end = Instant::now() + PATIENCE;
-        while !redis.has_unread() {
-            assert!(Instant::now() < end, "the key is not claimed");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    let (before, _) = rig.calls().await;
+    for attempt in 1.. {
+        let key = format!("stood-still-{attempt}");
+        redis.stop();
+        let (late, ()) = tokio::join!(with_key(&holder.api, &key), async {
+            // The claim is there, its answer is not, when both stand still.
+            let end = Instant::now() + PATIENCE;
+            while !redis.has_unread() {
+                assert!(Instant::now() < end, "the key is not claimed");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            holder.stop();
+            redis.go_on();
+            let taken_over = until(|| with_key(&other.api, &key), |reply| reply.status != 409).await;
+            assert!(taken_over.status == 200 && !taken_over.is_replay(), "{taken_over:?}");
+            holder.go_on();
+        });
+        assert_eq!(rig.calls().await.0, before + attempt, "the late holder called");
+        for process in [&holder, &other] {
+            assert!(with_key(&process.api, &key).await.is_replay());
         }
-        holder.stop();
-        redis.go_on();
-        let taken_over = until(|| with_key(&other.api, "k"), |reply| reply.status != 409).await;
-        assert!(taken_over.status == 200 && !taken_over.is_replay(), "{taken_over:?}");
-        holder.go_on();
-    });
-    assert_eq!(late.code(), "idempotency-store-unavailable", "{late:?}");
-    assert_eq!(rig.calls().await, (2, 2), "the late holder called");
-    for process in [&holder, &other] {
-        assert!(with_key(&process.api, "k").await.is_replay());
+        if !late.is_replay() {
+            assert_eq!(late.code(), "idempotency-store-unavailable", "{late:?}");
+            return;
+        }
+        // What was unread was not the claim: that came after all was over, and found the answer. Right, but not what is
+        // looked for here.
+        assert!(attempt < 5, "the holder never stood still between its claim and its call");
     }
-    assert_eq!(redis.keys().len(), 2);
 }
