@@ -1,10 +1,14 @@
 //! The admin listener: health, metrics, and the active configuration. Never on the API listener.
 
+mod collect;
+pub mod metrics;
+mod sheet;
+pub mod vitals;
+
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
@@ -13,35 +17,20 @@ use hyper::body::Incoming;
 use subtle::ConstantTimeEq;
 use tower::Service;
 
-use crate::body::{self, Body};
-use crate::live::Live;
-use crate::metrics::{self, Metrics};
-use crate::problem::{Code, Problem};
-use crate::run::Vitals;
+use self::metrics::Metrics;
+use self::vitals::{Readiness, RuntimeState};
+use crate::gateway::snapshot::Snapshot;
 use crate::settings;
-
-/// Whether new requests are welcome.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// Says so.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
-    }
-
-    /// Whether they are.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
+use crate::types::body::{self, Body};
+use crate::types::code::Code;
+use crate::types::problem::Problem;
 
 /// The admin resources as a service.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    live: Arc<ArcSwap<Live>>,
+    live: Arc<ArcSwap<Snapshot>>,
     readiness: Readiness,
-    vitals: Arc<Vitals>,
+    vitals: Arc<RuntimeState>,
     metrics: Metrics,
     address: SocketAddr,
 }
@@ -49,9 +38,9 @@ pub struct Admin {
 impl Admin {
     /// On this address.
     pub fn new(
-        live: Arc<ArcSwap<Live>>,
+        live: Arc<ArcSwap<Snapshot>>,
         readiness: Readiness,
-        vitals: Arc<Vitals>,
+        vitals: Arc<RuntimeState>,
         address: SocketAddr,
     ) -> Self {
         let metrics = Metrics::new(Arc::clone(&vitals));

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body_util::BodyExt;
 
-use crate::body::{self, Body};
-use crate::problem::{Applied, Code};
+use crate::types::body::{self, Body};
+use crate::types::code::{Applied, Code};
 
 /// The headers of an answer that belong to it and not to one exchange. A record with any other is not ours.
 pub(super) const KEPT: [HeaderName; 5] = [
@@ -18,7 +18,7 @@ pub(super) const KEPT: [HeaderName; 5] = [
 
 /// A whole answer, but for what belongs to one exchange (request id, times).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct StoredResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -31,7 +31,7 @@ pub struct Answer {
     pub applied: Option<Applied>,
 }
 
-impl Answer {
+impl StoredResponse {
     /// Takes an answer as it would be given.
     pub async fn of(response: Response<Body>) -> Self {
         let (mut head, body) = response.into_parts();
@@ -40,7 +40,7 @@ impl Answer {
             Err(never) => match never {},
         };
         let headers = KEPT.into_iter().filter_map(|name| Some((head.headers.remove(&name)?, name)));
-        Answer {
+        StoredResponse {
             status: head.status,
             headers: headers.map(|(value, name)| (name, value)).collect(),
             body,

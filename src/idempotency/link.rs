@@ -15,7 +15,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisError, 
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::store::Unavailable;
+use super::claim::StoreError;
 use crate::settings::Secret;
 
 /// For a connection: name, TCP, TLS, password. Requests that wait for it give up sooner.
@@ -29,7 +29,7 @@ const MAX_CA_FILE: u64 = 1024 * 1024;
 
 /// The connection, if there is one. A clone is the same one.
 #[derive(Clone)]
-pub(super) struct Link(Arc<Inner>);
+pub(super) struct StoreConnection(Arc<Inner>);
 
 struct Inner {
     client: Client,
@@ -59,13 +59,13 @@ struct Pace {
     pause: Duration,
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for StoreConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("up", &self.is_up()).finish_non_exhaustive()
     }
 }
 
-impl Link {
+impl StoreConnection {
     /// Reads the URL and the authorities; connects to nothing.
     pub(super) fn new(url: &Secret, ca_file: Option<&Path>) -> Result<Self, String> {
         let unusable = |error: RedisError| format!("store: the URL cannot be used ({})", about(&error));
@@ -80,7 +80,7 @@ impl Link {
                 Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
             }
         };
-        Ok(Link(Arc::new(Inner {
+        Ok(StoreConnection(Arc::new(Inner {
             client: client.map_err(unusable)?,
             state: watch::Sender::new(State::Down),
             pace: Mutex::new(Pace { not_before: Instant::now(), pause: Duration::ZERO }),
@@ -100,7 +100,7 @@ impl Link {
         command: &Cmd,
         patience: Duration,
         after_silence: impl FnOnce() -> Cmd,
-    ) -> Result<Value, Unavailable> {
+    ) -> Result<Value, StoreError> {
         let deadline = tokio::time::Instant::now() + patience;
         let mut up = self.up(deadline).await?;
         match tokio::time::timeout_at(deadline, command.query_async::<Value>(&mut up.connection)).await {
@@ -125,25 +125,25 @@ impl Link {
                         Err(_) => inner.give_up(&up),
                     }
                 });
-                Err(Unavailable::Slow)
+                Err(StoreError::Slow)
             }
         }
     }
 
     /// The connection; if there is none, one is made, which others wait for as well.
-    async fn up(&self, deadline: tokio::time::Instant) -> Result<Up, Unavailable> {
+    async fn up(&self, deadline: tokio::time::Instant) -> Result<Up, StoreError> {
         let mut state = self.0.state.subscribe();
         if let State::Up(up) = &*state.borrow_and_update() {
-            return if up.silent.load(Relaxed) { Err(Unavailable::Slow) } else { Ok(up.clone()) };
+            return if up.silent.load(Relaxed) { Err(StoreError::Slow) } else { Ok(up.clone()) };
         }
         Inner::connect(&self.0);
         let connected = state.wait_for(|state| !matches!(state, State::Connecting));
         match tokio::time::timeout_at(deadline, connected).await {
             Ok(Ok(state)) => match &*state {
                 State::Up(up) => Ok(up.clone()),
-                State::Down | State::Connecting => Err(Unavailable::Down),
+                State::Down | State::Connecting => Err(StoreError::Down),
             },
-            Ok(Err(_)) | Err(_) => Err(Unavailable::Down),
+            Ok(Err(_)) | Err(_) => Err(StoreError::Down),
         }
     }
 }
@@ -187,11 +187,11 @@ impl Inner {
     }
 
     /// What an error means for the connection.
-    fn failed(&self, up: &Up, error: &RedisError) -> Unavailable {
+    fn failed(&self, up: &Up, error: &RedisError) -> StoreError {
         let Some(code) = error.code() else {
             self.tell(&about(error));
             self.give_up(up);
-            return Unavailable::Down;
+            return StoreError::Down;
         };
         // About one key, or about memory: the connection is as good as any other. Else (a replica that may not be
         // written to, a password that was changed) a new one may lead to where things are right.
@@ -199,7 +199,7 @@ impl Inner {
             self.give_up(up);
         }
         self.tell(&about(error));
-        Unavailable::Refused(code.to_owned())
+        StoreError::Refused(code.to_owned())
     }
 
     fn give_up(&self, up: &Up) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::answer::Answer;
-use super::store::{Claimed, Fingerprint, Key, Token, Unavailable};
+use super::answer::StoredResponse;
+use super::claim::{ClaimOutcome, Fingerprint, Key, StoreError, Token};
 use crate::settings;
 
 /// How much is kept.
@@ -25,7 +25,7 @@ impl From<&settings::Idempotency> for Limits {
 
 /// How full it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Fill {
+pub struct Occupancy {
     /// Keys, those in use included.
     pub entries: usize,
     /// Keys in use.
@@ -38,15 +38,15 @@ pub struct Fill {
 
 /// Records in this process.
 #[derive(Debug)]
-pub struct Memory(Mutex<Books>);
+pub struct Memory(Mutex<Inner>);
 
 #[derive(Debug)]
-struct Books {
+struct Inner {
     limits: Limits,
     records: HashMap<Key, Record>,
     /// Keys in use, by the order of their claims.
     held: BTreeMap<u64, Key>,
-    /// Answered keys, oldest first.
+    /// IdempotentOutcome keys, oldest first.
     done: BTreeMap<u64, Key>,
     next: u64,
     bytes: usize,
@@ -65,13 +65,13 @@ struct Record {
 #[derive(Debug)]
 enum State {
     Held(Token),
-    Done(Answer),
+    Done(StoredResponse),
 }
 
 impl Memory {
     /// Without a record.
     pub fn new(limits: Limits) -> Self {
-        Memory(Mutex::new(Books {
+        Memory(Mutex::new(Inner {
             limits,
             records: HashMap::new(),
             held: BTreeMap::new(),
@@ -82,7 +82,7 @@ impl Memory {
         }))
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn books(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics in the middle of a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,9 +95,9 @@ impl Memory {
     }
 
     /// How full it is.
-    pub fn fill(&self) -> Fill {
+    pub fn fill(&self) -> Occupancy {
         let books = self.books();
-        Fill {
+        Occupancy {
             entries: books.records.len(),
             held: books.held.len(),
             bytes: books.bytes,
@@ -113,35 +113,35 @@ impl Memory {
         fingerprint: Fingerprint,
         token: Token,
         lease: Duration,
-    ) -> Result<Claimed, Unavailable> {
+    ) -> Result<ClaimOutcome, StoreError> {
         let mut books = self.books();
         books.forget_old(now);
         if let Some(record) = books.records.get(&key).filter(|record| record.until > now) {
             let fingerprint = record.fingerprint;
             return Ok(match &record.state {
-                State::Held(_) => Claimed::Running { fingerprint },
-                State::Done(answer) => Claimed::Done { fingerprint, answer: answer.clone() },
+                State::Held(_) => ClaimOutcome::Running { fingerprint },
+                State::Done(answer) => ClaimOutcome::Done { fingerprint, answer: answer.clone() },
             });
         }
         books.remove(&key);
         if !books.make_room(1, 0) {
-            return Err(Unavailable::Full);
+            return Err(StoreError::Full);
         }
         let order = books.order();
         books.held.insert(order, key);
         let state = State::Held(token);
         books.records.insert(key, Record { order, fingerprint, until: now + lease, state });
-        Ok(Claimed::Mine)
+        Ok(ClaimOutcome::Mine)
     }
 
-    /// Writes the answer if the key is still the holder's, or nobody's. False: it is another's now.
+    /// Writes the answer if the key is still the claim's, or nobody's. False: it is another's now.
     pub fn complete(
         &self,
         now: Instant,
         key: Key,
         fingerprint: Fingerprint,
         token: Token,
-        answer: Answer,
+        answer: StoredResponse,
         ttl: Duration,
     ) -> bool {
         let mut books = self.books();
@@ -163,7 +163,7 @@ impl Memory {
         true
     }
 
-    /// Frees the key if it is still the holder's.
+    /// Frees the key if it is still the claim's.
     pub fn release(&self, key: Key, token: Token) {
         let mut books = self.books();
         if books.records.get(&key).is_some_and(|record| record.is_held_by(token)) {
@@ -174,11 +174,11 @@ impl Memory {
 
 impl Record {
     fn is_held_by(&self, token: Token) -> bool {
-        matches!(self.state, State::Held(holder) if holder == token)
+        matches!(self.state, State::Held(claim) if claim == token)
     }
 }
 
-impl Books {
+impl Inner {
     fn order(&mut self) -> u64 {
         self.next += 1;
         self.next

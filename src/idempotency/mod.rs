@@ -8,7 +8,7 @@
 //! ```
 
 mod answer;
-mod asked;
+mod claim;
 mod link;
 pub mod memory;
 pub mod record;
@@ -17,23 +17,24 @@ mod shared;
 mod stats;
 mod store;
 
-pub use answer::Answer;
-pub use asked::{Asked, Words};
+pub use answer::StoredResponse;
+pub use claim::{ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, StoreError, Token};
 pub use stats::Stats;
-pub use store::{Claimed, Fingerprint, Key, Token, Unavailable};
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::problem::{Applied, Code, Problem};
 use crate::settings::{self, OnStoreFailure};
+use crate::types::code::{Applied, Code};
+use crate::types::problem::Problem;
+use claim::{Claim, Lifetimes};
 use running::{Running, Ticket};
 use stats::Counters;
-use store::{Holder, Lifetimes, Store};
+use store::Store;
 
 /// What a caller waits before it asks again: most updates are done by then.
-const COME_BACK: u64 = 1;
+const IN_PROGRESS_RETRY_AFTER_SECS: u64 = 1;
 /// How often an answer that could not be recorded is offered to the store again, while the caller has it already.
 const ATTEMPTS: u32 = 8;
 /// The first pause between these attempts; each is twice as long as the one before.
@@ -50,22 +51,22 @@ pub struct Idempotency {
 
 /// What a request with a key comes to.
 #[derive(Debug)]
-pub enum Answered {
+pub enum IdempotentOutcome {
     /// It was done.
     First {
         /// Its answer.
-        answer: Answer,
+        answer: StoredResponse,
         /// Time spent waiting for the vendor.
         waited: Duration,
         /// False where the store did not answer and the request was done all the same: repeating it does it again.
         guaranteed: bool,
     },
     /// It had been done before: the stored answer.
-    Replayed(Answer),
+    Replayed(StoredResponse),
 }
 
 /// What the update gave, and the time it waited for the vendor.
-pub type Worked = (Answer, Duration);
+pub type Worked = (StoredResponse, Duration);
 
 impl Idempotency {
     /// Prepares the store; connects to nothing. The error says what is wrong with the settings.
@@ -106,12 +107,17 @@ impl Idempotency {
 
     /// Does `work` unless it was done before. All of it runs in a task of its own: a caller that hangs up neither stops
     /// an update in the middle nor leaves its key taken. `timeout` is how long `work` may take.
-    pub async fn answer<W>(&self, asked: Asked, timeout: Duration, work: W) -> Result<Answered, Problem>
+    pub async fn answer<W>(
+        &self,
+        asked: KeyedRequest,
+        timeout: Duration,
+        work: W,
+    ) -> Result<IdempotentOutcome, Problem>
     where
         W: Future<Output = Worked> + Send + 'static,
     {
         let run = Run {
-            holder: Holder { asked, token: Token::random(), lifetimes: Lifetimes::from(&self.settings) },
+            claim: Claim { asked, token: Token::random(), lifetimes: Lifetimes::from(&self.settings) },
             store: Arc::clone(&self.store),
             counters: Arc::clone(&self.counters),
             on_store_failure: self.settings.on_store_failure,
@@ -132,7 +138,7 @@ fn broken() -> Problem {
 
 /// One request with a key, from the claim to the record.
 struct Run {
-    holder: Holder,
+    claim: Claim,
     store: Arc<Store>,
     counters: Arc<Counters>,
     on_store_failure: OnStoreFailure,
@@ -141,25 +147,25 @@ struct Run {
 }
 
 impl Run {
-    async fn run<W>(self, timeout: Duration, work: W) -> Result<Answered, Problem>
+    async fn run<W>(self, timeout: Duration, work: W) -> Result<IdempotentOutcome, Problem>
     where
         W: Future<Output = Worked> + Send + 'static,
     {
         let asked_at = Instant::now();
-        let claimed = self.store.claim(&self.holder).await;
+        let claimed = self.store.claim(&self.claim).await;
         let mine = match claimed {
-            Ok(Claimed::Mine) => true,
-            Ok(Claimed::Running { fingerprint } | Claimed::Done { fingerprint, .. })
-                if fingerprint != self.holder.asked.fingerprint =>
+            Ok(ClaimOutcome::Mine) => true,
+            Ok(ClaimOutcome::Running { fingerprint } | ClaimOutcome::Done { fingerprint, .. })
+                if fingerprint != self.claim.asked.fingerprint =>
             {
                 self.counters.reuses.add();
                 return Err(reused());
             }
-            Ok(Claimed::Done { answer, .. }) => {
+            Ok(ClaimOutcome::Done { answer, .. }) => {
                 self.counters.replays.add();
-                return Ok(Answered::Replayed(answer));
+                return Ok(IdempotentOutcome::Replayed(answer));
             }
-            Ok(Claimed::Running { .. }) => {
+            Ok(ClaimOutcome::Running { .. }) => {
                 self.counters.conflicts.add();
                 return Err(in_progress());
             }
@@ -174,15 +180,15 @@ impl Run {
         };
         if !mine {
             let (answer, waited) = self.work(work).await;
-            return Ok(Answered::First { answer, waited, guaranteed: false });
+            return Ok(IdempotentOutcome::First { answer, waited, guaranteed: false });
         }
         self.counters.claims.add();
         // A process that was stopped for so long that its lease may end while the vendor works: another request may
         // hold the key by then. Nothing was sent, so nothing is.
-        if asked_at.elapsed() > self.holder.lifetimes.slack(timeout) {
+        if asked_at.elapsed() > self.claim.lifetimes.slack(timeout) {
             self.counters.lost_leases.add();
             self.give_back().await;
-            return Err(unavailable(&Unavailable::Late));
+            return Err(unavailable(&StoreError::Late));
         }
         let (answer, waited) = self.work(work).await;
         if answer.is_final() {
@@ -191,7 +197,7 @@ impl Run {
             self.counters.releases.add();
             self.give_back().await;
         }
-        Ok(Answered::First { answer, waited, guaranteed: true })
+        Ok(IdempotentOutcome::First { answer, waited, guaranteed: true })
     }
 
     /// A task of its own again, so that even a panic in it has an answer that can be recorded: the vendor may have done
@@ -203,14 +209,14 @@ impl Run {
         match tokio::spawn(work).await {
             Ok(worked) => worked,
             Err(_) => {
-                let response = broken().into_response(self.holder.asked.request_id.as_str());
-                (Answer::of(response).await, Duration::ZERO)
+                let response = broken().into_response(self.claim.asked.request_id.as_str());
+                (StoredResponse::of(response).await, Duration::ZERO)
             }
         }
     }
 
     async fn give_back(&self) {
-        if let Err(why) = self.store.release(&self.holder).await {
+        if let Err(why) = self.store.release(&self.claim).await {
             // The key stays taken until the lease ends.
             self.counters.failed(&why);
         }
@@ -218,8 +224,8 @@ impl Run {
 
     /// Writes the record. If the store fails, the caller gets its answer all the same, and the record is tried again
     /// behind its back.
-    async fn record(self, answer: Answer) {
-        match self.store.complete(&self.holder, &answer).await {
+    async fn record(self, answer: StoredResponse) {
+        match self.store.complete(&self.claim, &answer).await {
             Ok(true) => {}
             Ok(false) => self.counters.lost_leases.add(),
             Err(why) => {
@@ -229,12 +235,12 @@ impl Run {
         }
     }
 
-    async fn record_later(self, answer: Answer) {
+    async fn record_later(self, answer: StoredResponse) {
         let mut pause = FIRST_PAUSE;
         for _ in 0..ATTEMPTS {
             tokio::time::sleep(pause).await;
             pause *= 2;
-            match self.store.complete(&self.holder, &answer).await {
+            match self.store.complete(&self.claim, &answer).await {
                 Ok(true) => return,
                 Ok(false) => return self.counters.lost_leases.add(),
                 Err(why) => self.counters.failed(&why),
@@ -242,7 +248,7 @@ impl Run {
         }
         self.counters.lost_records.add();
         tracing::error!(
-            request_id = self.holder.asked.request_id.as_str(),
+            request_id = self.claim.asked.request_id.as_str(),
             "the answer to a request with a key could not be recorded: sent again, it is done again"
         );
     }
@@ -253,7 +259,7 @@ fn in_progress() -> Problem {
         Code::IdempotencyInProgress,
         "The first request with this Idempotency-Key is still running; send it again a little later to get its answer.",
     )
-    .retry_after(COME_BACK)
+    .retry_after(IN_PROGRESS_RETRY_AFTER_SECS)
 }
 
 fn reused() -> Problem {
@@ -263,7 +269,7 @@ fn reused() -> Problem {
     )
 }
 
-fn unavailable(why: &Unavailable) -> Problem {
+fn unavailable(why: &StoreError) -> Problem {
     Problem::new(Code::IdempotencyStoreUnavailable, format!("{why}, so nothing was sent."))
-        .retry_after(COME_BACK)
+        .retry_after(IN_PROGRESS_RETRY_AFTER_SECS)
 }

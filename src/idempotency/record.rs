@@ -13,17 +13,17 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::answer::{Answer, KEPT};
-use super::asked::hash;
-use super::store::{Claimed, Fingerprint, Key, Token};
-use crate::problem::{Applied, Code};
+use super::answer::{KEPT, StoredResponse};
+use super::claim::hash;
+use super::claim::{ClaimOutcome, Fingerprint, Key, Token};
+use crate::types::code::{Applied, Code};
 
 const HELD: &[u8; 16] = b"parlance/1 held ";
 const DONE: &[u8; 16] = b"parlance/1 done ";
 /// Bytes at the start of an answer's record that tell it from every other record.
 pub(super) const OF_ANSWER: usize = 64;
 
-/// How every record of this holder begins, and no other.
+/// How every record of this claim begins, and no other.
 pub fn of_holder(token: Token) -> Vec<u8> {
     [HELD, token.0.as_slice()].concat()
 }
@@ -37,7 +37,7 @@ pub fn held(key: &Key, token: Token, fingerprint: Fingerprint) -> Vec<u8> {
 }
 
 /// The record of an answer.
-pub fn done(key: &Key, fingerprint: Fingerprint, answer: &Answer) -> Vec<u8> {
+pub fn done(key: &Key, fingerprint: Fingerprint, answer: &StoredResponse) -> Vec<u8> {
     let mut record = Vec::with_capacity(OF_ANSWER + 256 + answer.body.len());
     record.extend_from_slice(DONE);
     record.extend_from_slice(&fingerprint.0);
@@ -52,13 +52,13 @@ pub fn done(key: &Key, fingerprint: Fingerprint, answer: &Answer) -> Vec<u8> {
 }
 
 /// Reads the record that stands under a key; `None` if it is none of it.
-pub fn read(key: &Key, record: &Bytes) -> Option<Claimed> {
+pub fn read(key: &Key, record: &Bytes) -> Option<ClaimOutcome> {
     let (kind, rest) = record.split_first_chunk::<16>()?;
     if kind == HELD {
         let (token, rest) = rest.split_first_chunk::<16>()?;
         let (fingerprint, sum) = rest.split_first_chunk::<32>()?;
         return (digest(key, &[HELD, token, fingerprint]) == *sum)
-            .then_some(Claimed::Running { fingerprint: Fingerprint(*fingerprint) });
+            .then_some(ClaimOutcome::Running { fingerprint: Fingerprint(*fingerprint) });
     }
     let (fingerprint, rest) = rest.split_first_chunk::<32>()?;
     let (sum, answer) = rest.split_first_chunk::<16>()?;
@@ -66,7 +66,7 @@ pub fn read(key: &Key, record: &Bytes) -> Option<Claimed> {
         return None;
     }
     let answer = answered(&record.slice(OF_ANSWER..))?;
-    Some(Claimed::Done { fingerprint: Fingerprint(*fingerprint), answer })
+    Some(ClaimOutcome::Done { fingerprint: Fingerprint(*fingerprint), answer })
 }
 
 fn digest(key: &Key, parts: &[&[u8]]) -> [u8; 16] {
@@ -77,7 +77,7 @@ fn digest(key: &Key, parts: &[&[u8]]) -> [u8; 16] {
     digest
 }
 
-fn write(answer: &Answer, out: &mut Vec<u8>) {
+fn write(answer: &StoredResponse, out: &mut Vec<u8>) {
     out.extend_from_slice(&answer.status.as_u16().to_be_bytes());
     let code = answer.code.map_or("", Code::as_str);
     out.push(u8::try_from(code.len()).unwrap_or(0));
@@ -98,7 +98,7 @@ fn write(answer: &Answer, out: &mut Vec<u8>) {
     out.extend_from_slice(&answer.body);
 }
 
-fn answered(record: &Bytes) -> Option<Answer> {
+fn answered(record: &Bytes) -> Option<StoredResponse> {
     let mut rest: &[u8] = record;
     let status = u16::from_be_bytes(*take(&mut rest)?).try_into().ok()?;
     let [length] = *take(&mut rest)?;
@@ -123,7 +123,7 @@ fn answered(record: &Bytes) -> Option<Answer> {
     let body = record.slice_ref(rest);
     // A code that is not known here was written by a newer version; it is only logged.
     let code = Code::ALL.iter().copied().find(|known| known.as_str() == code);
-    Some(Answer { status, headers, body, code, applied })
+    Some(StoredResponse { status, headers, body, code, applied })
 }
 
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
-use super::answer::Answer;
-use super::link::Link;
+use super::answer::StoredResponse;
+use super::claim::{Claim, ClaimOutcome, Key, StoreError};
+use super::link::StoreConnection;
 use super::record;
-use super::store::{Claimed, Holder, Key, Unavailable};
 use crate::settings::Secret;
 
 /// Gives what stands under the key; if nothing does, puts the claim there.
@@ -27,7 +27,7 @@ if start ~= '' and string.sub(start, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1";
 
-/// Takes the claim away, if it is still the holder's.
+/// Takes the claim away, if it is still the claim's.
 const RELEASE: &str = "\
 if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])";
@@ -35,7 +35,7 @@ return redis.call('DEL', KEYS[1])";
 /// Records in a Valkey or Redis.
 #[derive(Debug)]
 pub(super) struct Shared {
-    link: Link,
+    link: StoreConnection,
     url: Secret,
     ca_file: Option<PathBuf>,
 }
@@ -43,7 +43,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Prepares it; connects to nothing. The error shows nothing of the URL.
     pub(super) fn new(url: &Secret, ca_file: Option<&Path>) -> Result<Self, String> {
-        let link = Link::new(url, ca_file)?;
+        let link = StoreConnection::new(url, ca_file)?;
         Ok(Shared { link, url: url.clone(), ca_file: ca_file.map(Path::to_owned) })
     }
 
@@ -57,14 +57,14 @@ impl Shared {
         self.link.is_up()
     }
 
-    pub(super) async fn claim(&self, holder: &Holder) -> Result<Claimed, Unavailable> {
-        let Holder { asked, token, lifetimes } = holder;
+    pub(super) async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
+        let Claim { asked, token, lifetimes } = claim;
         let held = record::held(&asked.key, *token, asked.fingerprint);
-        let mut claim = script(CLAIM, &asked.key);
-        claim.arg(held.as_slice()).arg(milliseconds(lifetimes.lease));
+        let mut command = script(CLAIM, &asked.key);
+        command.arg(held.as_slice()).arg(milliseconds(lifetimes.lease));
         // A claim that got no answer may have been taken all the same, behind our back: it is taken away again.
-        match self.call(&claim, holder, || release(holder)).await? {
-            Value::Nil => Ok(Claimed::Mine),
+        match self.call(&command, claim, || release(claim)).await? {
+            Value::Nil => Ok(ClaimOutcome::Mine),
             Value::BulkString(found) => {
                 record::read(&asked.key, &Bytes::from(found)).ok_or_else(|| invalid(&asked.key))
             }
@@ -72,8 +72,8 @@ impl Shared {
         }
     }
 
-    pub(super) async fn complete(&self, holder: &Holder, answer: &Answer) -> Result<bool, Unavailable> {
-        let Holder { asked, token, lifetimes } = holder;
+    pub(super) async fn complete(&self, claim: &Claim, answer: &StoredResponse) -> Result<bool, StoreError> {
+        let Claim { asked, token, lifetimes } = claim;
         let done = record::done(&asked.key, asked.fingerprint, answer);
         let mut complete = script(COMPLETE, &asked.key);
         complete
@@ -81,26 +81,26 @@ impl Shared {
             .arg(done.as_slice())
             .arg(milliseconds(lifetimes.ttl))
             .arg(done.get(..record::OF_ANSWER));
-        let value = self.call(&complete, holder, ping).await?;
+        let value = self.call(&complete, claim, ping).await?;
         Ok(value == Value::Int(1))
     }
 
-    pub(super) async fn release(&self, holder: &Holder) -> Result<(), Unavailable> {
+    pub(super) async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         // One without an answer is sent once more.
-        self.call(&release(holder), holder, || release(holder)).await?;
+        self.call(&release(claim), claim, || release(claim)).await?;
         Ok(())
     }
 
     async fn call(
         &self,
         command: &Cmd,
-        holder: &Holder,
+        claim: &Claim,
         after_silence: impl FnOnce() -> Cmd,
-    ) -> Result<Value, Unavailable> {
-        let patience = holder.lifetimes.store_timeout;
+    ) -> Result<Value, StoreError> {
+        let patience = claim.lifetimes.store_timeout;
         self.link.call(command, patience, after_silence).await.map_err(|why| match why {
             // Something else than a text stands under the key.
-            Unavailable::Refused(code) if code == "WRONGTYPE" => Unavailable::Invalid,
+            StoreError::Refused(code) if code == "WRONGTYPE" => StoreError::Invalid,
             why => why,
         })
     }
@@ -112,9 +112,9 @@ fn script(text: &str, key: &Key) -> Cmd {
     command
 }
 
-fn release(holder: &Holder) -> Cmd {
-    let mut command = script(RELEASE, &holder.asked.key);
-    command.arg(record::of_holder(holder.token).as_slice());
+fn release(claim: &Claim) -> Cmd {
+    let mut command = script(RELEASE, &claim.asked.key);
+    command.arg(record::of_holder(claim.token).as_slice());
     command
 }
 
@@ -127,7 +127,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-fn invalid(key: &Key) -> Unavailable {
+fn invalid(key: &Key) -> StoreError {
     tracing::error!(%key, "a stored idempotency record cannot be read; its key is refused until it is gone");
-    Unavailable::Invalid
+    StoreError::Invalid
 }

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::store::{Store, Unavailable};
+use super::claim::StoreError;
+use super::store::Store;
 
 /// Numbers since the start, and how full the store of this process is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,9 +71,9 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn failed(&self, why: &Unavailable) {
+    pub(super) fn failed(&self, why: &StoreError) {
         self.store_failures.add();
-        if *why == Unavailable::Invalid {
+        if *why == StoreError::Invalid {
             self.invalid_records.add();
         }
     }
@@ -80,7 +81,7 @@ impl Counters {
     pub(super) fn read(&self, store: &Store, running: usize) -> Stats {
         let (fill, connected) = match store {
             Store::Memory(memory) => (memory.fill(), true),
-            Store::Shared(shared) => (super::memory::Fill::default(), shared.is_connected()),
+            Store::Shared(shared) => (super::memory::Occupancy::default(), shared.is_connected()),
         };
         Stats {
             claims: self.claims.get(),

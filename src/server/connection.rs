@@ -15,20 +15,20 @@ use tokio::net::TcpStream;
 use tokio::sync::watch as channel;
 use tower::Service;
 
-use super::pulse::{Pulse, Tracked};
+use super::activity::{ConnectionActivity, Tracked};
+use super::lifetime::{Action, Lifetime};
+use super::socket::{Socket, Stream};
 use super::stats::Connections;
-use super::watch::{Step, Watch};
-use super::wire::{Stream, Wire};
-use super::{Phase, Profile};
-use crate::body::Body;
-use crate::tls::{Peer, Tls};
+use super::{ConnectionConfig, Phase};
+use crate::server::tls::{ClientIdentity, Tls};
+use crate::types::body::Body;
 
 /// Serves a connection to its end. How it ends is the peer's business; its requests are logged one by one.
 pub(super) async fn serve<S>(
     stream: TcpStream,
     builder: Arc<auto::Builder<TokioExecutor>>,
     service: S,
-    profile: Profile,
+    profile: ConnectionConfig,
     phase: channel::Receiver<Phase>,
     connections: Arc<Connections>,
 ) where
@@ -38,7 +38,7 @@ pub(super) async fn serve<S>(
     let _open = connections.open();
     // An answer is written at once; waiting for more to come would only delay it.
     let _ = stream.set_nodelay(true);
-    let Profile { limits, tls } = profile;
+    let ConnectionConfig { limits, tls } = profile;
     let (stream, peer) = match tls {
         None => (Stream::Plain(stream), None),
         Some(tls) => {
@@ -54,18 +54,18 @@ pub(super) async fn serve<S>(
             }
         }
     };
-    let pulse = Arc::new(Pulse::new());
-    let wire = Wire::new(stream, Arc::clone(&pulse), Arc::clone(&connections), limits.header_timeout);
-    let service = Tracked::new(service, Arc::clone(&pulse), peer);
+    let activity = Arc::new(ConnectionActivity::new());
+    let socket = Socket::new(stream, Arc::clone(&activity), Arc::clone(&connections), limits.header_timeout);
+    let service = Tracked::new(service, Arc::clone(&activity), peer);
     // In one place and never moved: thousands of connections wait most of the time, and this is what they take.
-    let connection = pin!(builder.serve_connection(TokioIo::new(wire), service));
-    let watch = Watch::new(&limits, pulse.begun(), lot());
-    if !watched(connection, watch, &pulse, phase).await {
+    let connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let watch = Lifetime::new(&limits, activity.begun(), jitter_seed());
+    if !watched(connection, watch, &activity, phase).await {
         connections.cut_off();
     }
 }
 
-async fn handshake(tls: &Tls, stream: TcpStream) -> Result<(Stream, Option<Arc<Peer>>), String> {
+async fn handshake(tls: &Tls, stream: TcpStream) -> Result<(Stream, Option<Arc<ClientIdentity>>), String> {
     let (stream, peer) = tls.accept(stream).await.map_err(|error| error.to_string())?;
     Ok((Stream::Tls(Box::new(stream)), peer.map(Arc::new)))
 }
@@ -73,8 +73,8 @@ async fn handshake(tls: &Tls, stream: TcpStream) -> Result<(Stream, Option<Arc<P
 /// Drives a connection and ends it when it is time. Gives whether it ended by agreement.
 async fn watched<C>(
     mut connection: Pin<&mut C>,
-    mut watch: Watch,
-    pulse: &Pulse,
+    mut watch: Lifetime,
+    activity: &ConnectionActivity,
     mut phase: channel::Receiver<Phase>,
 ) -> bool
 where
@@ -85,13 +85,13 @@ where
     loop {
         // Where nobody is left to say it, it is over as well.
         let now = if told { *phase.borrow_and_update() } else { Phase::Stopping };
-        let next = match watch.step(pulse, now, Instant::now()) {
-            Step::Wait(next) => next,
-            Step::Close(next) => {
+        let next = match watch.step(activity, now, Instant::now()) {
+            Action::Wait(next) => next,
+            Action::Close(next) => {
                 connection.as_mut().graceful_shutdown();
                 next
             }
-            Step::Drop => return false,
+            Action::Drop => return false,
         };
         alarm.as_mut().reset(next.into());
         tokio::select! {
@@ -104,6 +104,6 @@ where
 }
 
 /// A number that differs from connection to connection; nobody needs to be unable to guess it.
-fn lot() -> u8 {
+fn jitter_seed() -> u8 {
     RandomState::new().build_hasher().finish().to_le_bytes()[0]
 }

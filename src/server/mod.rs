@@ -1,18 +1,19 @@
 //! Listeners: accepting, serving, draining.
 //!
 //! ```text
-//! accept ──> connection ── TLS ──> Wire (slow heads) ──> hyper ──> Tracked (last answers, who asks) ──> stack
-//!               └── Watch: idle, too old, stopping ──> GOAWAY or `Connection: close`
+//! accept ──> connection ── TLS ──> Socket (slow heads) ──> hyper ──> Tracked (last answers, who asks) ──> stack
+//!               └── Lifetime: idle, too old, stopping ──> GOAWAY or `Connection: close`
 //! ```
 //!
 //! What hyper does not limit is limited here: the time from a head's first byte to its last, the life of a connection
 //! that asks nothing, and the age of one that never stops asking.
 
+mod activity;
 mod connection;
-mod pulse;
+mod lifetime;
+mod socket;
 mod stats;
-mod watch;
-mod wire;
+pub mod tls;
 
 use std::convert::Infallible;
 use std::io;
@@ -29,9 +30,9 @@ use tokio::sync::watch as channel;
 use tokio::task::{JoinError, JoinSet};
 use tower::Service;
 
-use crate::body::Body;
+use crate::server::tls::Tls;
 use crate::settings;
-use crate::tls::Tls;
+use crate::types::body::Body;
 
 pub use stats::{ConnectionStats, Connections};
 
@@ -80,7 +81,7 @@ impl From<&settings::Server> for Limits {
 
 /// What holds for a new connection. Connections that are open keep what held when they came.
 #[derive(Debug, Clone)]
-pub struct Profile {
+pub struct ConnectionConfig {
     /// Times and numbers.
     pub limits: Limits,
     /// TLS; without it plain HTTP.
@@ -100,19 +101,19 @@ pub enum Phase {
 
 /// A listener that is bound and takes connections into its queue, but serves none yet.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Bound {
+impl BoundListener {
     /// Binds an address. The error says which.
     pub async fn new(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|e| io::Error::new(e.kind(), format!("{address} cannot be bound: {e}")))?;
         let address = listener.local_addr()?;
-        Ok(Bound { listener, address })
+        Ok(BoundListener { listener, address })
     }
 
     /// The address, with the port that was chosen if 0 was asked for.
@@ -125,7 +126,7 @@ impl Bound {
     pub async fn serve<S>(
         self,
         service: S,
-        profile: impl Fn() -> Profile + Send,
+        profile: impl Fn() -> ConnectionConfig + Send,
         mut phase: channel::Receiver<Phase>,
         connections: Arc<Connections>,
     ) -> bool
@@ -205,7 +206,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // It would count idle time as part of the next head; `wire` and `watch` tell them apart.
+        // It would count idle time as part of the next head; `socket` and `watch` tell them apart.
         .header_read_timeout(None)
         .max_buf_size(MAX_HEAD);
     builder

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use http::{HeaderName, StatusCode};
 use tower::{Layer, Service, ServiceExt};
 
-use super::{Exchange, Reply, Trouble};
-use crate::credentials::{Credentials, Key};
+use super::credentials::{Credentials, Key};
+use super::{Reply, TransportError, UpstreamRequest};
 
 /// Authorizes every exchange of the service below, which must be what puts it on the wire: each attempt of a retry
 /// above gets the credential of its own moment. A 401 is repeated at most once, with another credential and before the
@@ -49,27 +49,31 @@ impl<S> Authorize<S> {
     }
 }
 
-impl<'a, S> Service<Exchange> for &'a Authorize<S>
+impl<'a, S> Service<UpstreamRequest> for &'a Authorize<S>
 where
     S: Sync,
-    &'a S: Service<Exchange, Response = Reply, Error = Trouble, Future: Send>,
+    &'a S: Service<UpstreamRequest, Response = Reply, Error = TransportError, Future: Send>,
 {
     type Response = Reply;
-    type Error = Trouble;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send + 'a>>;
+    type Error = TransportError;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, TransportError>> + Send + 'a>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         (&self.inner).poll_ready(cx)
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
         Box::pin(exchange_with(&self.layer, &self.inner, exchange))
     }
 }
 
-async fn exchange_with<S>(layer: &AuthorizeLayer, mut inner: S, exchange: Exchange) -> Result<Reply, Trouble>
+async fn exchange_with<S>(
+    layer: &AuthorizeLayer,
+    mut inner: S,
+    exchange: UpstreamRequest,
+) -> Result<Reply, TransportError>
 where
-    S: Service<Exchange, Response = Reply, Error = Trouble>,
+    S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
 {
     let AuthorizeLayer { header, credentials } = layer;
     let deadline = exchange.deadline.clone();
@@ -89,10 +93,10 @@ async fn attempt<S>(
     inner: &mut S,
     header: &HeaderName,
     key: &Key,
-    mut exchange: Exchange,
-) -> Result<Reply, Trouble>
+    mut exchange: UpstreamRequest,
+) -> Result<Reply, TransportError>
 where
-    S: Service<Exchange, Response = Reply, Error = Trouble>,
+    S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
 {
     exchange.request.headers_mut().insert(header.clone(), key.header().clone());
     let reply = inner.call(exchange).await?;

@@ -25,9 +25,9 @@ pub(super) enum Verdict {
     Nothing,
 }
 
-/// Why the upstream is left alone.
+/// OpenReason the upstream is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum OpenReason {
     /// It failed too often.
     Failing,
     /// It asked for it with a 503.
@@ -39,7 +39,7 @@ pub(super) enum Why {
 /// No call now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
-    pub(super) why: Why,
+    pub(super) why: OpenReason,
     /// When to come back.
     pub(super) wait: Duration,
 }
@@ -57,7 +57,7 @@ pub enum CircuitState {
 
 /// A call was let through. A ticket from before the last change of state says nothing about the state after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+pub(super) struct Admission(u64);
 
 #[derive(Debug, Clone, Copy)]
 enum State {
@@ -78,7 +78,7 @@ pub(super) struct Breaker {
     /// How long it was open the last time.
     penalty: Option<Duration>,
     /// Until when the vendor asked to be left alone.
-    held: Option<(Instant, Why)>,
+    held: Option<(Instant, OpenReason)>,
     /// How often it asked without a success between.
     asked: u32,
 }
@@ -107,9 +107,9 @@ impl Breaker {
     }
 
     /// Asks for a call. Whoever gets a ticket says in the end what became of it. A pause that the vendor asked for is
-    /// not for who was invited: others were told of a later time, but this one waited for its own.
-    pub(super) fn admit(&mut self, now: Instant, invited: bool) -> Result<Ticket, Refused> {
-        if let Some((until, why)) = self.held.filter(|_| !invited) {
+    /// not for who was honors_retry_after: others were told of a later time, but this one waited for its own.
+    pub(super) fn admit(&mut self, now: Instant, honors_retry_after: bool) -> Result<Admission, Refused> {
+        if let Some((until, why)) = self.held.filter(|_| !honors_retry_after) {
             if now < until {
                 return Err(Refused { why, wait: until - now });
             }
@@ -119,20 +119,20 @@ impl Breaker {
         match &mut self.state {
             State::Closed { .. } => {}
             State::Open { until } if now < *until => {
-                return Err(Refused { why: Why::Failing, wait: *until - now });
+                return Err(Refused { why: OpenReason::Failing, wait: *until - now });
             }
             State::Open { .. } => self.change(State::HalfOpen { probing: true }),
             State::HalfOpen { probing: true } => {
-                return Err(Refused { why: Why::Failing, wait: Duration::ZERO });
+                return Err(Refused { why: OpenReason::Failing, wait: Duration::ZERO });
             }
             State::HalfOpen { probing } => *probing = true,
         }
-        Ok(Ticket(self.era))
+        Ok(Admission(self.era))
     }
 
     /// The vendor asked to be left alone for so long; `open_for_max` is the most that it gets. It speaks to whoever it
     /// answers: only when it has said so to `failures` requests in a row is it taken to mean everybody.
-    pub(super) fn hold(&mut self, now: Instant, wait: Duration, why: Why) {
+    pub(super) fn hold(&mut self, now: Instant, wait: Duration, why: OpenReason) {
         self.asked = self.asked.saturating_add(1);
         let until = now + wait.min(self.rules.open_for_max);
         let means_everybody = self.rules.failures > 0 && self.asked >= self.rules.failures;
@@ -146,11 +146,11 @@ impl Breaker {
     pub(super) fn record(
         &mut self,
         now: Instant,
-        ticket: Ticket,
+        ticket: Admission,
         verdict: Verdict,
         jitter: f64,
     ) -> Option<Duration> {
-        if ticket != Ticket(self.era) {
+        if ticket != Admission(self.era) {
             return None;
         }
         if verdict == Verdict::Good {

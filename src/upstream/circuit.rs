@@ -13,13 +13,14 @@ use tokio::time::Instant;
 use tower::util::rng::{HasherRng, Rng};
 use tower::{Layer, Service};
 
-use super::awake;
-use super::breaker::{Breaker, CircuitState, Refused, Ticket, Verdict, Why};
-use super::client::{Exchange, Reply};
+use super::breaker::{Admission, Breaker, CircuitState, OpenReason, Refused, Verdict};
 use super::gate::Gated;
-use super::trouble::{Kind, Trouble};
-use crate::retry_after;
+use super::stall;
+use super::transport::{Reply, UpstreamRequest};
+use super::transport::{TransportError, TransportErrorKind};
 use crate::settings;
+use crate::types::code::ProxyError;
+use crate::types::retry_after;
 
 /// One upstream's circuit. A clone is the same circuit.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ struct Shared {
 impl Circuit {
     pub(super) fn new(upstream: Arc<str>, rules: settings::Circuit) -> Self {
         // From now on it is known when this process sleeps.
-        let _ = awake::watch();
+        let _ = stall::watch();
         let breaker = Mutex::new(Breaker::new(rules, Instant::now()));
         Circuit(Arc::new(Shared { upstream, breaker, opened: AtomicU64::new(0), refused: AtomicU64::new(0) }))
     }
@@ -51,8 +52,8 @@ impl Circuit {
         self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, invited: bool) -> Result<Call<'_>, Trouble> {
-        let admitted = self.breaker().admit(Instant::now(), invited);
+    fn admit(&self, honors_retry_after: bool) -> Result<Call<'_>, TransportError> {
+        let admitted = self.breaker().admit(Instant::now(), honors_retry_after);
         match admitted {
             Ok(ticket) => Ok(Call { circuit: self, ticket: Some(ticket) }),
             Err(refused) => {
@@ -63,27 +64,32 @@ impl Circuit {
     }
 }
 
-fn trouble(refused: Refused) -> Trouble {
+fn trouble(refused: Refused) -> TransportError {
     let seconds = refused.wait.as_secs() + u64::from(refused.wait.subsec_nanos() > 0);
     let (kind, detail) = match refused.why {
-        Why::Failing => {
-            (Kind::Unavailable, "The vendor failed too often of late and is left alone for a while")
+        OpenReason::Failing => (
+            TransportErrorKind::Unavailable,
+            "The vendor failed too often of late and is left alone for a while",
+        ),
+        OpenReason::Unavailable => {
+            (TransportErrorKind::Unavailable, "The vendor asked to be left alone for a while (503)")
         }
-        Why::Unavailable => (Kind::Unavailable, "The vendor asked to be left alone for a while (503)"),
-        Why::RateLimited => (Kind::RateLimited, "The vendor asked for fewer requests (429)"),
+        OpenReason::RateLimited => {
+            (TransportErrorKind::RateLimited, "The vendor asked for fewer requests (429)")
+        }
     };
-    Trouble::held_back(kind, "destination_unavailable", seconds, detail)
+    TransportError::shed(kind, ProxyError::DestinationUnavailable, seconds, detail)
 }
 
 /// A call that was let through. Dropped before its end (the caller hung up), it frees its place and says nothing.
 #[derive(Debug)]
 struct Call<'a> {
     circuit: &'a Circuit,
-    ticket: Option<Ticket>,
+    ticket: Option<Admission>,
 }
 
 impl Call<'_> {
-    fn end(&mut self, verdict: Verdict, hold: Option<(Duration, Why)>) {
+    fn end(&mut self, verdict: Verdict, hold: Option<(Duration, OpenReason)>) {
         let Some(ticket) = self.ticket.take() else { return };
         let now = Instant::now();
         let jitter = if verdict == Verdict::Bad { HasherRng::new().next_f64() } else { 0.0 };
@@ -113,12 +119,15 @@ impl Drop for Call<'_> {
 }
 
 /// What the end of a call says about the vendor, and for how long it asked to be left alone.
-fn judge(result: &Result<Reply, Trouble>, begun: std::time::Instant) -> (Verdict, Option<(Duration, Why)>) {
+fn judge(
+    result: &Result<Reply, TransportError>,
+    begun: std::time::Instant,
+) -> (Verdict, Option<(Duration, OpenReason)>) {
     let wait = |reply: &Reply, why| Some((Duration::from_secs(retry_after::seconds(reply.headers())?), why));
     match result {
         Ok(reply) => match reply.status() {
-            StatusCode::TOO_MANY_REQUESTS => (Verdict::Limited, wait(reply, Why::RateLimited)),
-            StatusCode::SERVICE_UNAVAILABLE => (Verdict::Bad, wait(reply, Why::Unavailable)),
+            StatusCode::TOO_MANY_REQUESTS => (Verdict::Limited, wait(reply, OpenReason::RateLimited)),
+            StatusCode::SERVICE_UNAVAILABLE => (Verdict::Bad, wait(reply, OpenReason::Unavailable)),
             status if status.as_u16() >= 500 => (Verdict::Bad, None),
             // The caller's faults, and the credential's: the vendor works.
             _ => (Verdict::Good, None),
@@ -126,19 +135,21 @@ fn judge(result: &Result<Reply, Trouble>, begun: std::time::Instant) -> (Verdict
         Err(trouble) => {
             let verdict = match trouble.kind {
                 // Ours or the token endpoint's, not the vendor's.
-                Kind::Full
-                | Kind::RateLimited
-                | Kind::Unauthenticated
-                | Kind::UnexpectedStatus
-                | Kind::CutOff => Verdict::Nothing,
+                TransportErrorKind::Full
+                | TransportErrorKind::RateLimited
+                | TransportErrorKind::Unauthenticated
+                | TransportErrorKind::UnexpectedStatus
+                | TransportErrorKind::Shutdown => Verdict::Nothing,
                 // Said at once and at no cost to anyone: an open circuit would only hide the reason.
-                Kind::Unreachable if trouble.is_plain_refusal() => Verdict::Nothing,
+                TransportErrorKind::Unreachable if trouble.is_plain_refusal() => Verdict::Nothing,
                 // It may have answered in time, and nobody was there to see it.
-                Kind::Timeout if awake::slept_since(begun) => Verdict::Nothing,
-                Kind::Timeout | Kind::Unreachable | Kind::Invalid | Kind::Unavailable | Kind::Failed => {
-                    Verdict::Bad
-                }
-                Kind::TooLarge => Verdict::Good,
+                TransportErrorKind::Timeout if stall::slept_since(begun) => Verdict::Nothing,
+                TransportErrorKind::Timeout
+                | TransportErrorKind::Unreachable
+                | TransportErrorKind::Invalid
+                | TransportErrorKind::Unavailable
+                | TransportErrorKind::Failed => Verdict::Bad,
+                TransportErrorKind::TooLarge => Verdict::Good,
             };
             (verdict, None)
         }
@@ -164,24 +175,24 @@ pub(super) struct Guarded<S> {
     circuit: Circuit,
 }
 
-impl<'a, S> Service<Exchange> for &'a Guarded<S>
+impl<'a, S> Service<UpstreamRequest> for &'a Guarded<S>
 where
-    &'a S: Service<Exchange, Response = Reply, Error = Trouble>,
+    &'a S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
 {
     type Response = Reply;
-    type Error = Trouble;
-    type Future = Gated<Watched<'a, <&'a S as Service<Exchange>>::Future>>;
+    type Error = TransportError;
+    type Future = Gated<WatchedFile<'a, <&'a S as Service<UpstreamRequest>>::Future>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         (&self.inner).poll_ready(cx)
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
-        match self.circuit.admit(exchange.invited) {
+    fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
+        match self.circuit.admit(exchange.honors_retry_after) {
             Err(trouble) => Gated::refused(trouble),
             Ok(call) => {
                 let begun = std::time::Instant::now();
-                let inner = Watched { inner: (&self.inner).call(exchange), call, begun };
+                let inner = WatchedFile { inner: (&self.inner).call(exchange), call, begun };
                 Gated::Passed { inner }
             }
         }
@@ -191,7 +202,7 @@ where
 pin_project! {
     /// A call whose end will be judged.
     #[derive(Debug)]
-    pub(super) struct Watched<'a, F> {
+    pub(super) struct WatchedFile<'a, F> {
         #[pin]
         inner: F,
         call: Call<'a>,
@@ -199,8 +210,8 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<Reply, Trouble>>> Future for Watched<'_, F> {
-    type Output = Result<Reply, Trouble>;
+impl<F: Future<Output = Result<Reply, TransportError>>> Future for WatchedFile<'_, F> {
+    type Output = Result<Reply, TransportError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();

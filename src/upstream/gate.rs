@@ -6,27 +6,27 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::client::Reply;
-use super::trouble::Trouble;
+use super::transport::Reply;
+use super::transport::TransportError;
 
 pin_project! {
     /// A refusal, or the answer of what is inside.
     #[project = GatedProjection]
     #[derive(Debug)]
     pub(super) enum Gated<F> {
-        Refused { trouble: Option<Trouble> },
+        Refused { trouble: Option<TransportError> },
         Passed { #[pin] inner: F },
     }
 }
 
 impl<F> Gated<F> {
-    pub(super) fn refused(trouble: Trouble) -> Self {
+    pub(super) fn refused(trouble: TransportError) -> Self {
         Gated::Refused { trouble: Some(trouble) }
     }
 }
 
-impl<F: Future<Output = Result<Reply, Trouble>>> Future for Gated<F> {
-    type Output = Result<Reply, Trouble>;
+impl<F: Future<Output = Result<Reply, TransportError>>> Future for Gated<F> {
+    type Output = Result<Reply, TransportError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {

@@ -10,9 +10,9 @@ use http::{Method, StatusCode};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::client::{Exchange, Reply};
-use super::trouble::Trouble;
-use crate::metrics::Traffic;
+use super::transport::TransportError;
+use super::transport::{Reply, UpstreamRequest};
+use crate::telemetry::traffic::Traffic;
 
 /// The error of an exchange whose end nobody waited for.
 const CANCELLED: &str = "cancelled";
@@ -36,19 +36,19 @@ pub(super) struct Measured<S> {
     traffic: Arc<Traffic>,
 }
 
-impl<'a, S> Service<Exchange> for &'a Measured<S>
+impl<'a, S> Service<UpstreamRequest> for &'a Measured<S>
 where
-    &'a S: Service<Exchange, Response = Reply, Error = Trouble>,
+    &'a S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
 {
     type Response = Reply;
-    type Error = Trouble;
-    type Future = Measuring<'a, <&'a S as Service<Exchange>>::Future>;
+    type Error = TransportError;
+    type Future = Measuring<'a, <&'a S as Service<UpstreamRequest>>::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         (&self.inner).poll_ready(cx)
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
         let method = exchange.request.method().clone();
         let started = Instant::now();
         let inner = (&self.inner).call(exchange);
@@ -78,8 +78,8 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<Reply, Trouble>>> Future for Measuring<'_, F> {
-    type Output = Result<Reply, Trouble>;
+impl<F: Future<Output = Result<Reply, TransportError>>> Future for Measuring<'_, F> {
+    type Output = Result<Reply, TransportError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -89,7 +89,7 @@ impl<F: Future<Output = Result<Reply, Trouble>>> Future for Measuring<'_, F> {
             Ok(reply) => (Some(reply.status()), None),
             Err(trouble) => {
                 let status = trouble.status.and_then(|status| StatusCode::from_u16(status).ok());
-                (status, Some(trouble.proxy_error))
+                (status, Some(trouble.proxy_error.as_str()))
             }
         };
         this.traffic.sent(this.method, status, error, this.started.elapsed());

@@ -1,26 +1,20 @@
 //! One vendor account: the way there, and everything that can go wrong on it. It moves bytes, not conversations.
 
 mod authorize;
-mod awake;
 mod breaker;
-mod budget;
 mod circuit;
-mod client;
-mod connect;
+pub mod credentials;
 mod gate;
-mod link;
 mod measure;
-mod rate;
-mod resolve;
+mod rate_limit;
 mod retry;
-mod trouble;
+mod retry_budget;
+mod stall;
+pub mod transport;
 
 pub use authorize::{Authorize, AuthorizeLayer};
 pub use breaker::CircuitState;
-pub use client::{Client, Exchange, Reply};
-pub use connect::{Roots, system_roots};
 pub use retry::{MaybeApplied, RetryStats};
-pub use trouble::{Kind, Trouble};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -33,13 +27,14 @@ use tower::retry::Retry;
 use tower::{ServiceBuilder, ServiceExt};
 
 use self::circuit::{Circuit, CircuitLayer, Guarded};
+use self::credentials::Credentials;
 use self::measure::{MeasureLayer, Measured};
-use self::rate::{Bucket, RateLimitLayer, RateLimited};
+use self::rate_limit::{Bucket, RateLimitLayer, RateLimited};
 use self::retry::{Policy, Retries};
-use crate::credentials::Credentials;
-use crate::deadline::Deadline;
-use crate::metrics::Traffic;
+use self::transport::{Client, Reply, TransportError, UpstreamRequest};
 use crate::settings;
+use crate::telemetry::traffic::Traffic;
+use crate::types::deadline::Deadline;
 
 /// What every attempt goes through. Its services are called by reference: an exchange copies none of them.
 type Stack = Guarded<RateLimited<Authorize<Measured<Client>>>>;
@@ -135,13 +130,13 @@ impl Upstream {
         &self,
         request: Request<Bytes>,
         deadline: impl Into<Deadline>,
-    ) -> Result<Reply, Trouble> {
-        let exchange = Exchange::new(request, deadline);
+    ) -> Result<Reply, TransportError> {
+        let exchange = UpstreamRequest::new(request, deadline);
         // One slow vendor never takes what the others need. Full is said at once: a queue would only make every caller
         // slow. An exchange holds its place while it pauses.
         let Ok(_place) = self.places.try_acquire() else {
             self.shed.fetch_add(1, Relaxed);
-            return Err(Trouble::full(self.settings.max_in_flight));
+            return Err(TransportError::full(self.settings.max_in_flight));
         };
         // Around the circuit and the limit, so that both see every attempt: what is open or over the limit is not tried
         // again.

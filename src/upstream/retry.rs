@@ -16,12 +16,12 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tower::util::rng::{HasherRng, Rng};
 
-use super::budget::Budget;
-use super::client::{Exchange, Reply};
-use super::trouble::{Kind, Trouble};
-use crate::problem::Applied;
-use crate::retry_after;
+use super::retry_budget::RetryBudget;
+use super::transport::{Reply, UpstreamRequest};
+use super::transport::{TransportError, TransportErrorKind};
 use crate::settings;
+use crate::types::code::Applied;
+use crate::types::retry_after;
 
 /// The first pause is at most this long, each further one at most twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -29,9 +29,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct MaybeApplied;
 
-/// Why an attempt is repeated.
+/// RetryReason an attempt is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum RetryReason {
     Unsent,
     Asked(Duration),
     Unknown,
@@ -55,7 +55,7 @@ pub struct RetryStats {
 pub(super) struct Retries {
     max_attempts: u32,
     retry_unknown: bool,
-    budget: Budget,
+    budget: RetryBudget,
     unsent: AtomicU64,
     asked: AtomicU64,
     unknown: AtomicU64,
@@ -67,7 +67,7 @@ impl Retries {
         Retries {
             max_attempts: settings.max_attempts,
             retry_unknown: settings.retry_unknown,
-            budget: Budget::new(Instant::now()),
+            budget: RetryBudget::new(Instant::now()),
             unsent: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
@@ -89,13 +89,15 @@ impl Retries {
         self.budget.left(Instant::now())
     }
 
-    fn reason(&self, safe: bool, result: &Result<Reply, Trouble>) -> Option<Why> {
+    fn reason(&self, safe: bool, result: &Result<Reply, TransportError>) -> Option<RetryReason> {
         // A read changes nothing, however often it is done.
         let retry_unknown = self.retry_unknown || safe;
         match result {
             Err(trouble) => match (trouble.applied, trouble.kind) {
-                (Applied::No, Kind::Unreachable | Kind::Timeout) => Some(Why::Unsent),
-                (Applied::Unknown, _) if retry_unknown => Some(Why::Unknown),
+                (Applied::No, TransportErrorKind::Unreachable | TransportErrorKind::Timeout) => {
+                    Some(RetryReason::Unsent)
+                }
+                (Applied::Unknown, _) if retry_unknown => Some(RetryReason::Unknown),
                 _ => None,
             },
             Ok(reply) => {
@@ -103,9 +105,9 @@ impl Retries {
                 if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
                     && let Some(seconds) = retry_after::seconds(reply.headers())
                 {
-                    return Some(Why::Asked(Duration::from_secs(seconds)));
+                    return Some(RetryReason::Asked(Duration::from_secs(seconds)));
                 }
-                (retry_unknown && status.is_server_error()).then_some(Why::Unknown)
+                (retry_unknown && status.is_server_error()).then_some(RetryReason::Unknown)
             }
         }
     }
@@ -127,7 +129,11 @@ impl<'a> Policy<'a> {
     }
 
     /// How long to wait before another attempt, if there is to be one.
-    fn pause(&mut self, exchange: &mut Exchange, result: &Result<Reply, Trouble>) -> Option<Duration> {
+    fn pause(
+        &mut self,
+        exchange: &mut UpstreamRequest,
+        result: &Result<Reply, TransportError>,
+    ) -> Option<Duration> {
         let why = self.retries.reason(exchange.request.method().is_safe(), result)?;
         if self.attempts >= self.retries.max_attempts {
             return None;
@@ -135,8 +141,8 @@ impl<'a> Policy<'a> {
         let jitter = (FIRST_PAUSE * 2u32.saturating_pow(self.attempts.saturating_sub(1)))
             .mul_f64(HasherRng::new().next_f64());
         let pause = match why {
-            Why::Asked(wait) => wait + jitter,
-            Why::Unsent | Why::Unknown => jitter,
+            RetryReason::Asked(wait) => wait + jitter,
+            RetryReason::Unsent | RetryReason::Unknown => jitter,
         };
         // A wait that would pass the deadline is not begun.
         let now = Instant::now();
@@ -148,23 +154,23 @@ impl<'a> Policy<'a> {
             return None;
         }
         let count = match why {
-            Why::Unsent => &self.retries.unsent,
-            Why::Asked(_) => &self.retries.asked,
-            Why::Unknown => &self.retries.unknown,
+            RetryReason::Unsent => &self.retries.unsent,
+            RetryReason::Asked(_) => &self.retries.asked,
+            RetryReason::Unknown => &self.retries.unknown,
         };
         count.fetch_add(1, Relaxed);
-        exchange.invited = matches!(why, Why::Asked(_));
+        exchange.honors_retry_after = matches!(why, RetryReason::Asked(_));
         Some(pause)
     }
 }
 
-impl tower::retry::Policy<Exchange, Reply, Trouble> for Policy<'_> {
+impl tower::retry::Policy<UpstreamRequest, Reply, TransportError> for Policy<'_> {
     type Future = Pin<Box<dyn Future<Output = ()> + Send>>;
 
     fn retry(
         &mut self,
-        exchange: &mut Exchange,
-        result: &mut Result<Reply, Trouble>,
+        exchange: &mut UpstreamRequest,
+        result: &mut Result<Reply, TransportError>,
     ) -> Option<Self::Future> {
         if let Some(pause) = self.pause(exchange, result) {
             let safe = exchange.request.method().is_safe();
@@ -194,7 +200,7 @@ impl tower::retry::Policy<Exchange, Reply, Trouble> for Policy<'_> {
     }
 
     /// The same bytes and the same headers for every attempt, `Idempotency-Key` included.
-    fn clone_request(&mut self, exchange: &Exchange) -> Option<Exchange> {
+    fn clone_request(&mut self, exchange: &UpstreamRequest) -> Option<UpstreamRequest> {
         if self.attempts == 0 {
             self.retries.budget.deposit();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parlance::credentials::file::{INTERVAL, SETTLE};
+use parlance::upstream::credentials::file::{INTERVAL, SETTLE};
 use serde_json::{Value, json};
 
 use crate::rig::{Over, PLAIN, Rig, eventually, header, logged, rename_over};

@@ -12,10 +12,10 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use parlance::live::Live;
-use parlance::run::Gateway;
+use parlance::gateway::snapshot::Snapshot;
+use parlance::runtime::Gateway;
 use parlance::settings;
-use parlance::telemetry::AccessLog;
+use parlance::telemetry::access::AccessLog;
 use parlance::upstream::Upstream;
 use parlance_sandbox::{Options, Sandbox, Tls};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ impl Rig {
     /// A gateway whose upstream has this credential, in TOML, and these further lines.
     pub(crate) async fn gateway(&self, vendor: &str, credential: &str, more: &str) -> Over {
         let settings = self.settings(vendor, credential, more);
-        let live = Live::new(settings).unwrap();
+        let live = Snapshot::new(settings).unwrap();
         let upstream = Arc::clone(&live.routes.upstreams()["it"]);
         let gateway = Gateway::start(live, AccessLog::new(None)).await.unwrap();
         let id = parlance_adapters::vendor(vendor).unwrap().spec().example.id;

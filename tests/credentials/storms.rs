@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
-use parlance::credentials::Credentials;
-use parlance::upstream::{AuthorizeLayer, Exchange, Reply, Trouble};
+use parlance::upstream::AuthorizeLayer;
+use parlance::upstream::credentials::Credentials;
+use parlance::upstream::transport::{Reply, TransportError, UpstreamRequest};
 use serde_json::{Value, json};
 use tower::{Layer, Service, ServiceExt};
 
@@ -61,16 +62,16 @@ struct Revoking {
     revoked: HeaderValue,
 }
 
-impl<'a> Service<Exchange> for &'a Revoking {
+impl<'a> Service<UpstreamRequest> for &'a Revoking {
     type Response = Reply;
-    type Error = Trouble;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send + 'a>>;
+    type Error = TransportError;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, TransportError>> + Send + 'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
         let vendor = *self;
         Box::pin(async move {
             vendor.calls.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +99,7 @@ async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each()
     let service = Arc::new(AuthorizeLayer::new(header::AUTHORIZATION, credentials.clone()).layer(vendor));
     let tasks: Vec<_> = (0..MANY)
         .map(|_| {
-            let exchange = Exchange::new(Request::new(Bytes::new()), deadline);
+            let exchange = UpstreamRequest::new(Request::new(Bytes::new()), deadline);
             let service = Arc::clone(&service);
             tokio::spawn(async move { service.as_ref().oneshot(exchange).await })
         })

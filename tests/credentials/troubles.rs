@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use parlance::credentials::Credentials;
-use parlance::upstream::Kind;
+use parlance::upstream::credentials::Credentials;
+use parlance::upstream::transport::TransportErrorKind;
 use serde_json::{Value, json};
 
 use crate::rig::{OAUTH, Rig, logged, retry_after};
@@ -170,7 +170,7 @@ async fn who_waits_keeps_to_its_own_deadline_and_the_fetch_outlives_it() {
     assert!(tokio::time::timeout(Duration::from_millis(50), hangs_up).await.is_err());
     let trouble =
         credentials.current(&(Instant::now() + Duration::from_millis(100)).into()).await.unwrap_err();
-    assert_eq!(trouble.kind, Kind::Timeout);
+    assert_eq!(trouble.kind, TransportErrorKind::Timeout);
     assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
     credentials.current(&patient).await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1));

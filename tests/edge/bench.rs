@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parlance::live::Live;
-use parlance::reload::Source;
-use parlance::run::Gateway;
-use parlance::telemetry::AccessLog;
+use parlance::gateway::snapshot::Snapshot;
+use parlance::runtime::Gateway;
+use parlance::runtime::reload::Source;
+use parlance::telemetry::access::AccessLog;
 use parlance_sandbox::{Options, Sandbox};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -112,7 +112,7 @@ impl Bench {
 
 pub(crate) async fn follow(path: &Path) -> Gateway {
     let source = Source::new(vec![path.to_owned()], BTreeMap::new());
-    let live = Live::new(source.load().unwrap()).unwrap();
+    let live = Snapshot::new(source.load().unwrap()).unwrap();
     let mut gateway = Gateway::start(live, AccessLog::new(None)).await.unwrap();
     gateway.follow(source);
     gateway

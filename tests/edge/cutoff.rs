@@ -41,7 +41,7 @@ const CASES: [(&str, &str, u16, &str, &str); 4] = [
 const BODY: &str = r#"{"context":"c"}"#;
 
 /// Sends a request and does not wait for its answer.
-async fn begin(gateway: &parlance::run::Gateway, bytes: &[u8]) -> Conn {
+async fn begin(gateway: &parlance::runtime::Gateway, bytes: &[u8]) -> Conn {
     let mut conn = Conn::open(gateway.api()).await.unwrap();
     conn.write(bytes).await.unwrap();
     conn

@@ -13,7 +13,7 @@ use crate::program::Program;
 use crate::score::record;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use parlance::run::Gateway;
+use parlance::runtime::Gateway;
 
 async fn is_ready(admin: SocketAddr) -> bool {
     let Ok(mut conn) = Conn::open(admin).await else { return false };
@@ -185,9 +185,10 @@ async fn it_is_ready_whatever_its_vendors_are() {
     // Nobody listens there, and the name leads nowhere.
     let text = text.replacen(&bench.sandbox.url("kakiyo").unwrap(), "http://127.0.0.1:1", 1);
     let text = text.replacen(&bench.sandbox.url("agentphone").unwrap(), "https://vendor.invalid", 1);
-    let source = parlance::reload::Source::new(vec![bench.replace("parlance.toml", text)], BTreeMap::new());
-    let live = parlance::live::Live::new(source.load().unwrap()).unwrap();
-    let gateway = Gateway::start(live, parlance::telemetry::AccessLog::new(None)).await.unwrap();
+    let source =
+        parlance::runtime::reload::Source::new(vec![bench.replace("parlance.toml", text)], BTreeMap::new());
+    let live = parlance::gateway::snapshot::Snapshot::new(source.load().unwrap()).unwrap();
+    let gateway = Gateway::start(live, parlance::telemetry::access::AccessLog::new(None)).await.unwrap();
     assert!(is_ready(gateway.admin()).await);
     let mut conn = Conn::open(gateway.api()).await.unwrap();
     let answer = conn.exchange(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap();

@@ -10,7 +10,7 @@ use crate::load::Callers;
 use crate::pki::{Authority, Identity};
 use crate::program::Program;
 use crate::score::record;
-use parlance::run::Gateway;
+use parlance::runtime::Gateway;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 

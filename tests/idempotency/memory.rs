@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use parlance::facts::RequestId;
 use parlance::idempotency::memory::{Limits, Memory};
-use parlance::idempotency::{Answer, Answered, Asked, Claimed, Fingerprint, Key, Token, Unavailable, Words};
+use parlance::idempotency::{
+    ClaimOutcome, Fingerprint, FingerprintInput, IdempotentOutcome, Key, KeyedRequest, StoreError,
+    StoredResponse, Token,
+};
+use parlance::types::request_id::RequestId;
 use proptest::prelude::*;
 
 use super::rig::{BODY, PATH, Rig, config, live, read, until};
@@ -27,8 +30,8 @@ fn token(number: u32) -> Token {
     Token(u128::from(number).to_be_bytes())
 }
 
-fn answer(text: &str) -> Answer {
-    Answer {
+fn answer(text: &str) -> StoredResponse {
+    StoredResponse {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: Bytes::from(text.to_owned()),
@@ -47,21 +50,21 @@ fn the_oldest_answers_go_first_and_keys_in_use_never() {
     let claim = |number| memory.claim(now, key(number), print(1), token(number.into()), LEASE);
     let complete =
         |number: u8| memory.complete(now, key(number), print(1), token(number.into()), answer("x"), TTL);
-    assert_eq!(claim(0), Ok(Claimed::Mine));
+    assert_eq!(claim(0), Ok(ClaimOutcome::Mine));
     for number in 1..=5 {
-        assert_eq!(claim(number), Ok(Claimed::Mine));
+        assert_eq!(claim(number), Ok(ClaimOutcome::Mine));
         assert!(complete(number));
     }
     assert_eq!((memory.fill().entries, memory.fill().held, memory.fill().evicted), (3, 1, 3));
-    assert!(matches!(claim(0), Ok(Claimed::Running { .. })));
-    assert!(matches!(claim(5), Ok(Claimed::Done { .. })));
+    assert!(matches!(claim(0), Ok(ClaimOutcome::Running { .. })));
+    assert!(matches!(claim(5), Ok(ClaimOutcome::Done { .. })));
     // Room is made of answers only.
-    assert_eq!((claim(6), claim(7)), (Ok(Claimed::Mine), Ok(Claimed::Mine)));
-    assert_eq!(claim(8), Err(Unavailable::Full));
+    assert_eq!((claim(6), claim(7)), (Ok(ClaimOutcome::Mine), Ok(ClaimOutcome::Mine)));
+    assert_eq!(claim(8), Err(StoreError::Full));
     memory.release(key(6), token(99));
-    assert_eq!(claim(8), Err(Unavailable::Full), "a stranger cannot free a key");
+    assert_eq!(claim(8), Err(StoreError::Full), "a stranger cannot free a key");
     memory.release(key(6), token(6));
-    assert_eq!(claim(8), Ok(Claimed::Mine));
+    assert_eq!(claim(8), Ok(ClaimOutcome::Mine));
 }
 
 #[test]
@@ -87,17 +90,17 @@ fn what_was_given_less_time_by_another_configuration_ends_before_what_came_first
     let (memory, now) = (memory(10, 1 << 20), Instant::now());
     let short = Duration::from_secs(1);
     for (number, ttl) in [(1, TTL), (2, short)] {
-        assert_eq!(memory.claim(now, key(number), print(1), token(1), LEASE), Ok(Claimed::Mine));
+        assert_eq!(memory.claim(now, key(number), print(1), token(1), LEASE), Ok(ClaimOutcome::Mine));
         assert!(memory.complete(now, key(number), print(1), token(1), answer("x"), ttl));
     }
     for (number, lease) in [(3, LEASE), (4, short)] {
-        assert_eq!(memory.claim(now, key(number), print(1), token(1), lease), Ok(Claimed::Mine));
+        assert_eq!(memory.claim(now, key(number), print(1), token(1), lease), Ok(ClaimOutcome::Mine));
     }
     let later = now + Duration::from_secs(2);
     let claim = |number| memory.claim(later, key(number), print(2), token(2), LEASE);
-    assert!(matches!(claim(1), Ok(Claimed::Done { .. })));
-    assert!(matches!(claim(3), Ok(Claimed::Running { .. })));
-    assert_eq!((claim(2), claim(4)), (Ok(Claimed::Mine), Ok(Claimed::Mine)));
+    assert!(matches!(claim(1), Ok(ClaimOutcome::Done { .. })));
+    assert!(matches!(claim(3), Ok(ClaimOutcome::Running { .. })));
+    assert_eq!((claim(2), claim(4)), (Ok(ClaimOutcome::Mine), Ok(ClaimOutcome::Mine)));
 }
 
 #[derive(Debug, Clone)]
@@ -156,11 +159,11 @@ proptest! {
                         None => {
                             model.insert(asked, Model::Held { holder: next, print: with, until: now + LEASE });
                             working.push((asked, with, next));
-                            Claimed::Mine
+                            ClaimOutcome::Mine
                         }
-                        Some(Model::Held { print: of, .. }) => Claimed::Running { fingerprint: print(*of) },
+                        Some(Model::Held { print: of, .. }) => ClaimOutcome::Running { fingerprint: print(*of) },
                         Some(Model::Done { print: of, text, .. }) => {
-                            Claimed::Done { fingerprint: print(*of), answer: answer(text) }
+                            ClaimOutcome::Done { fingerprint: print(*of), answer: answer(text) }
                         }
                     };
                     prop_assert_eq!(found, expected);
@@ -222,8 +225,8 @@ async fn an_answer_is_kept_for_its_time() {
     assert_eq!(rig.calls().await.0, 2);
 }
 
-fn asked() -> Asked {
-    let words = Words {
+fn asked() -> KeyedRequest {
+    let words = FingerprintInput {
         caller: None,
         key: "k",
         path: "/p",
@@ -233,7 +236,7 @@ fn asked() -> Asked {
         minimal: false,
         body: b"{}",
     };
-    Asked::new(&words, RequestId::of(&HeaderMap::new()))
+    KeyedRequest::new(&words, RequestId::of(&HeaderMap::new()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +248,7 @@ async fn records_outlive_a_configuration_and_are_counted_on() {
     assert!(first.idempotency.answer(asked(), second, work("one")).await.is_ok());
     let renewed = first.next(read(&config(&rig.sandbox, "ttl = \"1h\"\nmax_entries = 5", ""))).unwrap();
     match renewed.idempotency.answer(asked(), second, work("two")).await {
-        Ok(Answered::Replayed(stored)) => assert_eq!(stored, answer("one")),
+        Ok(IdempotentOutcome::Replayed(stored)) => assert_eq!(stored, answer("one")),
         other => panic!("{other:?}"),
     }
     assert_eq!((renewed.idempotency.stats().claims, renewed.idempotency.stats().replays), (1, 1));
@@ -260,10 +263,10 @@ async fn a_defect_in_the_middle_of_an_update_is_an_answer_that_is_kept() {
     let second = Duration::from_secs(1);
     let broken = live.idempotency.answer(asked(), second, async { panic!("a defect") }).await;
     let again = live.idempotency.answer(asked(), second, async { unreachable!() }).await;
-    let (Ok(Answered::First { answer: first, .. }), Ok(again)) = (broken, again) else {
+    let (Ok(IdempotentOutcome::First { answer: first, .. }), Ok(again)) = (broken, again) else {
         panic!("no answers")
     };
     assert_eq!(first.status, 500);
-    assert!(matches!(again, Answered::Replayed(stored) if stored == first));
+    assert!(matches!(again, IdempotentOutcome::Replayed(stored) if stored == first));
     assert!(tokio::time::timeout(Duration::from_secs(10), live.idempotency.idle()).await.is_ok());
 }

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use parlance::idempotency::{Answer, Claimed, Fingerprint, Key, Token, record};
-use parlance::problem::{Applied, Code};
+use parlance::idempotency::{ClaimOutcome, Fingerprint, Key, StoredResponse, Token, record};
+use parlance::types::code::{Applied, Code};
 use proptest::prelude::*;
 
-fn answers() -> impl Strategy<Value = Answer> {
+fn answers() -> impl Strategy<Value = StoredResponse> {
     let codes = prop_oneof![Just(None), proptest::sample::select(Code::ALL).prop_map(Some)];
     let applied =
         proptest::sample::select(vec![None, Some(Applied::No), Some(Applied::Unknown), Some(Applied::Yes)]);
@@ -18,7 +18,7 @@ fn answers() -> impl Strategy<Value = Answer> {
         if let Some(value) = proxy_status {
             headers.insert("proxy-status", HeaderValue::from_str(&value).unwrap());
         }
-        Answer {
+        StoredResponse {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
             body: Bytes::from(body),
@@ -37,7 +37,7 @@ proptest! {
     #[test]
     fn an_answer_reads_as_it_was_written(answer in answers()) {
         let record = Bytes::from(record::done(&KEY, PRINT, &answer));
-        prop_assert_eq!(record::read(&KEY, &record), Some(Claimed::Done { fingerprint: PRINT, answer }));
+        prop_assert_eq!(record::read(&KEY, &record), Some(ClaimOutcome::Done { fingerprint: PRINT, answer }));
         prop_assert_eq!(record::read(&Key([8; 32]), &record), None, "under another key");
     }
 
@@ -66,14 +66,15 @@ fn a_claim_reads_as_it_was_written_and_begins_with_its_holder() {
     assert!(record.starts_with(&record::of_holder(Token([1; 16]))));
     assert!(!record.starts_with(&record::of_holder(Token([2; 16]))));
     let read = record::read(&KEY, &Bytes::from(record));
-    assert_eq!(read, Some(Claimed::Running { fingerprint: PRINT }));
+    assert_eq!(read, Some(ClaimOutcome::Running { fingerprint: PRINT }));
 }
 
 #[test]
 fn a_record_with_a_header_that_no_answer_has_is_not_read() {
     let mut headers = HeaderMap::new();
     headers.insert(header::SET_COOKIE, HeaderValue::from_static("session=stolen"));
-    let answer = Answer { status: StatusCode::OK, headers, body: Bytes::new(), code: None, applied: None };
+    let answer =
+        StoredResponse { status: StatusCode::OK, headers, body: Bytes::new(), code: None, applied: None };
     let record = Bytes::from(record::done(&KEY, PRINT, &answer));
     assert_eq!(record::read(&KEY, &record), None);
 }

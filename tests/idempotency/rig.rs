@@ -8,10 +8,10 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use parlance::live::Live;
-use parlance::run::Gateway;
+use parlance::gateway::snapshot::Snapshot;
+use parlance::runtime::Gateway;
 use parlance::settings;
-use parlance::telemetry::AccessLog;
+use parlance::telemetry::access::AccessLog;
 use parlance_sandbox::{Options, Sandbox};
 use serde_json::Value;
 
@@ -93,8 +93,8 @@ pub(crate) fn config_within(sandbox: &Sandbox, timeout: &str, idempotency: &str,
     )
 }
 
-pub(crate) fn live(config: &str) -> Live {
-    Live::new(read(config)).unwrap()
+pub(crate) fn live(config: &str) -> Snapshot {
+    Snapshot::new(read(config)).unwrap()
 }
 
 pub(crate) fn read(config: &str) -> settings::Settings {

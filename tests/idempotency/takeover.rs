@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use parlance::facts::RequestId;
-use parlance::idempotency::{Asked, Fingerprint, Key, Token, Words, record};
-use parlance::problem::Code;
+use parlance::idempotency::{Fingerprint, FingerprintInput, Key, KeyedRequest, Token, record};
+use parlance::types::code::Code;
+use parlance::types::request_id::RequestId;
 
 use super::redis_server::{Redis, free_port};
 use super::rig::{BODY, PATH, Rig, config, live, until};
@@ -189,7 +189,7 @@ async fn a_claim_that_came_too_late_for_its_lease_is_given_back() {
     let live = live(&config(&rig.sandbox, &settings, ""));
     let asked = |key| {
         let path = "/p";
-        let words = Words {
+        let words = FingerprintInput {
             caller: None,
             key,
             path,
@@ -199,7 +199,7 @@ async fn a_claim_that_came_too_late_for_its_lease_is_given_back() {
             minimal: false,
             body: b"",
         };
-        Asked::new(&words, RequestId::of(&HeaderMap::new()))
+        KeyedRequest::new(&words, RequestId::of(&HeaderMap::new()))
     };
     let short = Duration::from_millis(1);
     let first = live.idempotency.answer(asked("a"), short, async { panic!("an answer that is kept") }).await;

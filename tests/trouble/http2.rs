@@ -151,8 +151,8 @@ async fn what_was_not_processed_is_sent_again_and_nothing_else() {
     let unsent = (502, "vendor-unreachable", "no");
     let fine = (200, "", "");
     // What is done, what the caller is told, streams: at a vendor without a key of its own, at one with.
-    type Told = ((u16, &'static str, &'static str), usize);
-    let table: [(&'static [Act], Told, Told); 10] = [
+    type ContextResponse = ((u16, &'static str, &'static str), usize);
+    let table: [(&'static [Act], ContextResponse, ContextResponse); 10] = [
         (&[Answer], (fine, 1), (fine, 1)),
         (&[ResetEarly(REFUSED_STREAM), Answer], (fine, 2), (fine, 2)),
         (&[Reset(REFUSED_STREAM), Answer], (fine, 2), (fine, 2)),

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use super::rig::{self, Answer, Caller, Rig};
 use super::score::record;
 use super::secrecy::{is_shown, search_logs, searched};
-use super::table::{CASES, Case, Told};
+use super::table::{CASES, Case, ContextResponse};
 
 const AT_A_TIME: usize = 8;
 /// The upstreams' timeout where it is waited for, the one of `rig` elsewhere, and what a busy machine may add to it.
@@ -189,7 +189,12 @@ fn fits(applied: &str, effects: usize) -> bool {
     }
 }
 
-fn judge_answer(answer: &Answer, told: Told, retry_after: Option<&str>, spec: &Spec) -> Result<(), String> {
+fn judge_answer(
+    answer: &Answer,
+    told: ContextResponse,
+    retry_after: Option<&str>,
+    spec: &Spec,
+) -> Result<(), String> {
     let body = String::from_utf8_lossy(&answer.body);
     let expected = (told.status, told.code.to_owned(), told.applied.to_owned());
     if answer.told() != expected && !(told.status == 200 && answer.status == 200) {
@@ -224,7 +229,7 @@ fn judge_answer(answer: &Answer, told: Told, retry_after: Option<&str>, spec: &S
 }
 
 /// What the vendor saw and did is what the caller was told.
-fn judge_ledger(ledger: &Value, told: Told, sent: usize) -> Result<(), String> {
+fn judge_ledger(ledger: &Value, told: ContextResponse, sent: usize) -> Result<(), String> {
     let entries = ledger["entries"].as_array().ok_or("no ledger")?;
     if entries.len() != sent {
         return Err(format!("the vendor saw {} requests, not {sent}", entries.len()));

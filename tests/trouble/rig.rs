@@ -11,10 +11,10 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use parlance::live::Live;
-use parlance::run::Gateway;
+use parlance::gateway::snapshot::Snapshot;
+use parlance::runtime::Gateway;
 use parlance::settings;
-use parlance::telemetry::AccessLog;
+use parlance::telemetry::access::AccessLog;
 use parlance::upstream::Upstream;
 use parlance_adapters::Spec;
 use serde_json::Value;
@@ -113,7 +113,7 @@ impl Rig {
         std::fs::write(&file, format!("{listeners}{toml}")).unwrap();
         let settings = settings::load(&[file], &BTreeMap::new());
         let settings = settings.unwrap_or_else(|faults| panic!("{toml}\n{faults:#?}"));
-        let live = Live::new(settings).unwrap();
+        let live = Snapshot::new(settings).unwrap();
         let upstreams = live.routes.upstreams().clone();
         let gateway = Gateway::start(live, AccessLog::new(None)).await.unwrap();
         Rig { gateway, upstreams, caller }

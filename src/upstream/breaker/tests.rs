@@ -30,7 +30,7 @@ impl Bench {
         self.now += Duration::from_millis(millis);
     }
 
-    fn admit(&mut self) -> Result<Ticket, Refused> {
+    fn admit(&mut self) -> Result<Admission, Refused> {
         self.breaker.admit(self.now, false)
     }
 
@@ -54,7 +54,7 @@ fn failures_in_a_row_open_it_and_the_pause_doubles() {
     assert_eq!(bench.call(Verdict::Bad), None);
     assert_eq!(bench.call(Verdict::Bad), Some(Duration::from_secs(1)));
     bench.pass(400);
-    assert_eq!(bench.admit(), Err(Refused { why: Why::Failing, wait: Duration::from_millis(600) }));
+    assert_eq!(bench.admit(), Err(Refused { why: OpenReason::Failing, wait: Duration::from_millis(600) }));
     for (pause, next) in [(1000, 2), (2000, 4), (4000, 5), (5000, 5)] {
         bench.pass(pause);
         assert_eq!(bench.state(), CircuitState::HalfOpen);
@@ -106,7 +106,7 @@ fn one_probe_at_a_time_and_none_is_lost() {
     while bench.call(Verdict::Bad).is_none() {}
     bench.pass(1000);
     let probe = bench.admit().unwrap();
-    assert_eq!(bench.admit(), Err(Refused { why: Why::Failing, wait: Duration::ZERO }));
+    assert_eq!(bench.admit(), Err(Refused { why: OpenReason::Failing, wait: Duration::ZERO }));
     // The caller hung up: the next one is the probe.
     bench.breaker.record(bench.now, probe, Verdict::Nothing, 0.0);
     let probe = bench.admit().unwrap();
@@ -119,7 +119,7 @@ fn one_probe_at_a_time_and_none_is_lost() {
 #[test]
 fn calls_from_before_say_nothing_about_after() {
     let mut bench = Bench::new(rules());
-    let old: Vec<Ticket> = (0..5).map(|_| bench.admit().unwrap()).collect();
+    let old: Vec<Admission> = (0..5).map(|_| bench.admit().unwrap()).collect();
     while bench.call(Verdict::Bad).is_none() {}
     bench.pass(1000);
     let probe = bench.admit().unwrap();
@@ -135,25 +135,28 @@ fn calls_from_before_say_nothing_about_after() {
 fn the_vendors_own_pause_is_kept_and_ends_without_a_probe() {
     let mut bench = Bench::new(rules());
     for _ in 0..2 {
-        bench.breaker.hold(bench.now, Duration::from_secs(2), Why::RateLimited);
+        bench.breaker.hold(bench.now, Duration::from_secs(2), OpenReason::RateLimited);
         assert!(bench.admit().is_ok(), "said to one or two, it is not for everybody");
     }
     bench.call(Verdict::Good);
     for _ in 0..2 {
-        bench.breaker.hold(bench.now, Duration::from_secs(2), Why::RateLimited);
+        bench.breaker.hold(bench.now, Duration::from_secs(2), OpenReason::RateLimited);
         assert!(bench.admit().is_ok(), "a success between starts the count anew");
     }
-    bench.breaker.hold(bench.now, Duration::from_secs(2), Why::RateLimited);
-    bench.breaker.hold(bench.now, Duration::from_secs(1), Why::Unavailable);
+    bench.breaker.hold(bench.now, Duration::from_secs(2), OpenReason::RateLimited);
+    bench.breaker.hold(bench.now, Duration::from_secs(1), OpenReason::Unavailable);
     bench.pass(500);
-    assert_eq!(bench.admit(), Err(Refused { why: Why::RateLimited, wait: Duration::from_millis(1500) }));
+    assert_eq!(
+        bench.admit(),
+        Err(Refused { why: OpenReason::RateLimited, wait: Duration::from_millis(1500) })
+    );
     assert_eq!(bench.state(), CircuitState::Open);
     assert!(bench.breaker.admit(bench.now, true).is_ok(), "it waited for a time of its own");
     assert!(bench.admit().is_err());
     bench.pass(1500);
     assert!((0..9).all(|_| bench.admit().is_ok()));
     // Nobody is locked out for an hour by one answer.
-    bench.breaker.hold(bench.now, Duration::from_secs(3600), Why::RateLimited);
+    bench.breaker.hold(bench.now, Duration::from_secs(3600), OpenReason::RateLimited);
     bench.pass(5000);
     assert!(bench.admit().is_ok());
 }
@@ -168,7 +171,7 @@ fn an_invitation_does_not_open_a_failing_circuit() {
 #[test]
 fn switched_off_it_lets_everything_through() {
     let mut bench = Bench::new(Circuit { failures: 0, success_rate: 0.0, ..rules() });
-    bench.breaker.hold(bench.now, Duration::from_secs(1), Why::Unavailable);
+    bench.breaker.hold(bench.now, Duration::from_secs(1), OpenReason::Unavailable);
     assert!((0..1000).all(|_| bench.call(Verdict::Bad).is_none()));
 }
 
@@ -242,7 +245,7 @@ proptest! {
     #[test]
     fn nothing_wedges_it(steps in vec((0u64..2_000, 0usize..4, 0u8..5), 1..300)) {
         let mut bench = Bench::new(rules());
-        let mut under_way: Vec<Ticket> = Vec::new();
+        let mut under_way: Vec<Admission> = Vec::new();
         for (millis, which, what) in steps {
             bench.pass(millis);
             if what == 0 || under_way.is_empty() {
@@ -255,7 +258,7 @@ proptest! {
                 let verdict = [Verdict::Good, Verdict::Bad, Verdict::Limited, Verdict::Nothing][what as usize - 1];
                 bench.breaker.record(bench.now, ticket, verdict, 0.0);
             }
-            let era = Ticket(bench.breaker.era);
+            let era = Admission(bench.breaker.era);
             if let State::HalfOpen { probing } = bench.breaker.state {
                 let probes = under_way.iter().filter(|ticket| **ticket == era).count();
                 prop_assert_eq!(probes, usize::from(probing));

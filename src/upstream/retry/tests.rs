@@ -9,6 +9,7 @@ use tower::retry::Retry;
 use tower::{Service, ServiceExt};
 
 use super::*;
+use crate::types::code::ProxyError;
 
 /// What a vendor was sent, and when.
 type Requests = Vec<(Instant, Request<Bytes>)>;
@@ -23,27 +24,29 @@ struct Scripted {
 #[derive(Debug, Clone, Copy)]
 enum Answer {
     Status(u16, Option<&'static str>),
-    Trouble(Kind, Applied),
+    TransportError(TransportErrorKind, Applied),
 }
 
-use Answer::{Status, Trouble as Fails};
+use Answer::{Status, TransportError as Fails};
 
-impl Service<Exchange> for Scripted {
+impl Service<UpstreamRequest> for Scripted {
     type Response = Reply;
-    type Error = Trouble;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send>>;
+    type Error = TransportError;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, TransportError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
         let mut seen = self.seen.lock().unwrap();
         let answer = *self.answers.get(seen.len()).or(self.answers.last()).unwrap();
         seen.push((Instant::now(), exchange.request));
         Box::pin(async move {
             match answer {
-                Fails(kind, applied) => Err(Trouble::new(kind, applied, "connection_terminated", "Broken.")),
+                Fails(kind, applied) => {
+                    Err(TransportError::new(kind, applied, ProxyError::ConnectionTerminated, "Broken."))
+                }
                 Status(status, after) => {
                     let mut reply = Response::new(Bytes::new());
                     *reply.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -61,7 +64,7 @@ fn retries(max_attempts: u32, retry_unknown: bool) -> Retries {
     Retries {
         max_attempts,
         retry_unknown,
-        budget: Budget::new(Instant::now()),
+        budget: RetryBudget::new(Instant::now()),
         unsent: AtomicU64::new(0),
         asked: AtomicU64::new(0),
         unknown: AtomicU64::new(0),
@@ -70,7 +73,7 @@ fn retries(max_attempts: u32, retry_unknown: bool) -> Retries {
 }
 
 struct Seen {
-    result: Result<Reply, Trouble>,
+    result: Result<Reply, TransportError>,
     requests: Requests,
 }
 
@@ -89,7 +92,7 @@ async fn send(retries: &Retries, method: http::Method, answers: &[Answer], withi
         .body(Bytes::from_static(b"{\"title\":\"a\"}"))
         .unwrap();
     let deadline = (Instant::now() + within).into_std();
-    let result = stack.oneshot(Exchange::new(request, deadline)).await;
+    let result = stack.oneshot(UpstreamRequest::new(request, deadline)).await;
     let requests = std::mem::take(&mut *seen.lock().unwrap());
     Seen { result, requests }
 }
@@ -103,17 +106,17 @@ async fn what_is_repeated_and_what_is_not() {
     let yes = Applied::Yes;
     // The answer, and how many attempts it leads to: without retry_unknown, with it.
     let table: &[(Answer, usize, usize)] = &[
-        (Fails(Kind::Unreachable, no), 3, 3),
-        (Fails(Kind::Timeout, no), 3, 3),
-        (Fails(Kind::Unreachable, unknown), 1, 3),
-        (Fails(Kind::Invalid, unknown), 1, 3),
-        (Fails(Kind::Invalid, yes), 1, 1),
-        (Fails(Kind::Timeout, yes), 1, 1),
-        (Fails(Kind::TooLarge, yes), 1, 1),
-        (Fails(Kind::Full, no), 1, 1),
-        (Fails(Kind::Unavailable, no), 1, 1),
-        (Fails(Kind::RateLimited, no), 1, 1),
-        (Fails(Kind::Unauthenticated, no), 1, 1),
+        (Fails(TransportErrorKind::Unreachable, no), 3, 3),
+        (Fails(TransportErrorKind::Timeout, no), 3, 3),
+        (Fails(TransportErrorKind::Unreachable, unknown), 1, 3),
+        (Fails(TransportErrorKind::Invalid, unknown), 1, 3),
+        (Fails(TransportErrorKind::Invalid, yes), 1, 1),
+        (Fails(TransportErrorKind::Timeout, yes), 1, 1),
+        (Fails(TransportErrorKind::TooLarge, yes), 1, 1),
+        (Fails(TransportErrorKind::Full, no), 1, 1),
+        (Fails(TransportErrorKind::Unavailable, no), 1, 1),
+        (Fails(TransportErrorKind::RateLimited, no), 1, 1),
+        (Fails(TransportErrorKind::Unauthenticated, no), 1, 1),
         (Status(200, None), 1, 1),
         (Status(302, None), 1, 1),
         (Status(400, Some("1")), 1, 1),
@@ -155,7 +158,8 @@ async fn every_attempt_is_the_same_request() {
 async fn pauses_are_within_their_bounds_and_differ() {
     let mut all = Vec::new();
     for _ in 0..50 {
-        let seen = run(&retries(4, false), &[Fails(Kind::Unreachable, Applied::No)], LONG).await;
+        let seen =
+            run(&retries(4, false), &[Fails(TransportErrorKind::Unreachable, Applied::No)], LONG).await;
         let times: Vec<Instant> = seen.requests.iter().map(|request| request.0).collect();
         let pauses: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         for (pause, most) in pauses.iter().zip([100, 200, 400]) {
@@ -181,8 +185,12 @@ async fn the_vendors_time_is_kept_and_the_deadline_too() {
     assert_eq!((seen.requests.len(), start.elapsed()), (1, Duration::ZERO), "not begun");
     assert_eq!(seen.result.unwrap().status(), 429);
 
-    let seen =
-        run(&retries(10, false), &[Fails(Kind::Timeout, Applied::No)], Duration::from_millis(50)).await;
+    let seen = run(
+        &retries(10, false),
+        &[Fails(TransportErrorKind::Timeout, Applied::No)],
+        Duration::from_millis(50),
+    )
+    .await;
     assert!(seen.requests.iter().all(|(at, _)| *at < start + LONG));
     assert!(seen.requests.len() < 10);
 }
@@ -190,7 +198,7 @@ async fn the_vendors_time_is_kept_and_the_deadline_too() {
 /// A read changes nothing: it may be done again whatever became of it, and leaves no doubt about the update.
 #[tokio::test(start_paused = true)]
 async fn reads_are_repeated() {
-    for answer in [Fails(Kind::Unreachable, Applied::Unknown), Status(500, None)] {
+    for answer in [Fails(TransportErrorKind::Unreachable, Applied::Unknown), Status(500, None)] {
         let seen = send(&retries(3, false), http::Method::GET, &[answer, Status(404, None)], LONG).await;
         assert_eq!(seen.requests.len(), 2, "{answer:?}");
         assert!(seen.result.unwrap().extensions().get::<MaybeApplied>().is_none());
@@ -199,15 +207,17 @@ async fn reads_are_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn one_attempt_means_one() {
-    let seen = run(&retries(1, true), &[Fails(Kind::Unreachable, Applied::No)], LONG).await;
+    let seen = run(&retries(1, true), &[Fails(TransportErrorKind::Unreachable, Applied::No)], LONG).await;
     assert_eq!(seen.requests.len(), 1);
 }
 
 /// Whatever the last attempt says of itself, an earlier one may have been applied.
 #[tokio::test(start_paused = true)]
 async fn an_earlier_unknown_is_not_forgotten() {
-    let first = Fails(Kind::Unreachable, Applied::Unknown);
-    for last in [Fails(Kind::Unavailable, Applied::No), Fails(Kind::Full, Applied::No)] {
+    let first = Fails(TransportErrorKind::Unreachable, Applied::Unknown);
+    for last in
+        [Fails(TransportErrorKind::Unavailable, Applied::No), Fails(TransportErrorKind::Full, Applied::No)]
+    {
         let trouble = run(&retries(3, true), &[first, last], LONG).await.result.unwrap_err();
         assert_eq!(trouble.applied, Applied::Unknown, "{last:?}");
     }
@@ -215,13 +225,16 @@ async fn an_earlier_unknown_is_not_forgotten() {
         let reply = run(&retries(3, true), &[first, Status(404, None)], LONG).await.result.unwrap();
         assert!(reply.extensions().get::<MaybeApplied>().is_some(), "{first:?}");
     }
-    for first in [Fails(Kind::Unreachable, Applied::No), Status(429, Some("1"))] {
+    for first in [Fails(TransportErrorKind::Unreachable, Applied::No), Status(429, Some("1"))] {
         let reply = run(&retries(3, true), &[first, Status(404, None)], LONG).await.result.unwrap();
         assert!(reply.extensions().get::<MaybeApplied>().is_none(), "{first:?}");
-        let trouble = run(&retries(3, true), &[first, Fails(Kind::Full, Applied::No)], LONG).await.result;
+        let trouble =
+            run(&retries(3, true), &[first, Fails(TransportErrorKind::Full, Applied::No)], LONG).await.result;
         assert_eq!(trouble.unwrap_err().applied, Applied::No, "{first:?}");
     }
-    let trouble = run(&retries(3, true), &[first, Fails(Kind::TooLarge, Applied::Yes)], LONG).await.result;
+    let trouble = run(&retries(3, true), &[first, Fails(TransportErrorKind::TooLarge, Applied::Yes)], LONG)
+        .await
+        .result;
     assert_eq!(trouble.unwrap_err().applied, Applied::Yes);
 }
 
@@ -234,7 +247,7 @@ async fn the_budget_bounds_what_is_repeated() {
     for _ in 0..2_000 {
         let retries = Arc::clone(&retries);
         running.spawn(async move {
-            run(&retries, &[Fails(Kind::Unreachable, Applied::No)], LONG).await.requests.len()
+            run(&retries, &[Fails(TransportErrorKind::Unreachable, Applied::No)], LONG).await.requests.len()
         });
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

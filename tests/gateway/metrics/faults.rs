@@ -407,15 +407,15 @@ fn a_log_that_nobody_reads() {
     let settings = parlance::settings::load(&[file], &std::collections::BTreeMap::new()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let lines = parlance::telemetry::Lines::start(Stuck).unwrap();
-        let live = parlance::live::Live::new(settings).unwrap();
-        let log = parlance::telemetry::AccessLog::without_requests(lines.clone());
-        let gateway = parlance::run::Gateway::start(live, log).await.unwrap();
+        let lines = parlance::telemetry::log::LogQueue::start(Stuck).unwrap();
+        let live = parlance::gateway::snapshot::Snapshot::new(settings).unwrap();
+        let log = parlance::telemetry::access::AccessLog::without_requests(lines.clone());
+        let gateway = parlance::runtime::Gateway::start(live, log).await.unwrap();
         // More than wait in the queue and in the buffer behind it.
         for _ in 0..10_000 {
             lines.write(vec![b' '; 1024]);
         }
-        let text = parlance::metrics::Metrics::new(gateway.vitals()).text().unwrap();
+        let text = parlance::admin::metrics::Metrics::new(gateway.vitals()).text().unwrap();
         let dropped = Exposition::parse(&text).value("parlance_log_lines_dropped_total", &[]);
         assert!(dropped > 0.0 && dropped == lines.dropped() as f64, "{dropped}");
         gateway.drain().await;

@@ -1,0 +1,85 @@
+//! The support matrix: what each vendor takes, from the adapters' own rows.
+
+use std::fmt::Write as _;
+
+use parlance_adapters::canonical::Field;
+use parlance_adapters::{ALL, Row, Spec, docs};
+use serde_json::{Value, json};
+
+fn row(spec: &Spec, field: Field) -> Option<&Row> {
+    spec.rows.iter().find(|row| row.field == field)
+}
+
+/// As a table in Markdown, which a terminal shows as well as a browser.
+pub(super) fn table() -> String {
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    let heading =
+        ["member".to_owned()].into_iter().chain(ALL.iter().map(|adapter| adapter.spec().vendor.to_owned()));
+    lines.push(heading.collect());
+    for field in Field::ALL {
+        let cells = ALL.iter().map(|adapter| match row(adapter.spec(), field) {
+            Some(row) => format!("`{}`: {}", row.wire, docs::describe(row)),
+            None => "–".to_owned(),
+        });
+        lines.push([format!("`{}`", field.name())].into_iter().chain(cells).collect());
+    }
+    let about = |name: &str, cell: fn(&Spec) -> String| -> Vec<String> {
+        [name.to_owned()].into_iter().chain(ALL.iter().map(|adapter| cell(adapter.spec()))).collect()
+    };
+    lines.push(about("`vendor_fields`", |_| {
+        "members put in as they are, if the upstream allows it".to_owned()
+    }));
+    lines.push(about("*reported*", |spec| {
+        spec.reports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    }));
+    lines.push(about("*request*", |spec| format!("`PATCH {}`", spec.path)));
+    lines.push(about("*credential*", |spec| format!("`{}`", spec.credential.shown())));
+    lines.push(about("*own settings*", |spec| {
+        let keys: Vec<String> = spec.settings.iter().map(|setting| format!("`{}`", setting.key)).collect();
+        if keys.is_empty() { "–".to_owned() } else { keys.join(", ") }
+    }));
+    lines.push(about("*merge patch of an object*", |spec| if spec.reads { "yes" } else { "no" }.to_owned()));
+    markdown(&lines)
+}
+
+fn markdown(lines: &[Vec<String>]) -> String {
+    let mut out = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "| {} |", line.join(" | "));
+        if at == 0 {
+            let _ = writeln!(out, "|{}", " --- |".repeat(line.len()));
+        }
+    }
+    out
+}
+
+/// As JSON.
+pub(super) fn json() -> Value {
+    let vendors = ALL.iter().map(|adapter| {
+        let spec = adapter.spec();
+        let members: serde_json::Map<String, Value> = Field::ALL
+            .into_iter()
+            .map(|field| {
+                let support = row(spec, field).map(|row| json!({ "wire": row.wire, "takes": docs::describe(row) }));
+                (field.name().to_owned(), support.unwrap_or(Value::Null))
+            })
+            .collect();
+        json!({
+            "vendor": spec.vendor,
+            "title": spec.title,
+            "documentation": spec.docs,
+            "base_url": spec.base_url,
+            "request": { "method": "PATCH", "path": spec.path },
+            "credential": spec.credential.shown(),
+            "settings": spec.settings.iter().map(|setting| json!({ "key": setting.key, "about": setting.about })).collect::<Vec<_>>(),
+            "members": members,
+            "reports": spec.reports,
+            "merge_patch": spec.reads,
+            "idempotency_key": spec.idempotency_key,
+            "rate_limit": spec.rate_limit.map(|(requests, seconds)| json!({ "requests": requests, "per_seconds": seconds })),
+            "example": { "id": spec.example.id, "patch": serde_json::from_str::<Value>(spec.example.patch).unwrap_or(Value::Null) },
+        })
+    });
+    json!({ "vendors": vendors.collect::<Vec<_>>() })
+}

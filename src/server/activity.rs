@@ -1,0 +1,186 @@
+//! What the parts of one connection know about each other: the socket, the requests on it, and who watches over both.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
+use pin_project_lite::pin_project;
+
+use crate::server::tls::ClientIdentity;
+use crate::types::body::Body;
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(super) struct ConnectionActivity {
+    begun: Instant,
+    /// Requests that are being answered.
+    running: AtomicUsize,
+    /// Heads that came to their end.
+    heads: AtomicU64,
+    /// Since when nothing is asked, in milliseconds from the beginning.
+    idle_since: AtomicU64,
+    /// Whether answers say that they are the last.
+    last: AtomicBool,
+    http2: AtomicBool,
+    /// Whether the latest answer was a refusal, which may have come before the request's body did.
+    refused: AtomicBool,
+}
+
+impl ConnectionActivity {
+    pub(super) fn new() -> Self {
+        ConnectionActivity {
+            begun: Instant::now(),
+            running: AtomicUsize::new(0),
+            heads: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            last: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    pub(super) fn busy(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn heads(&self) -> u64 {
+        self.heads.load(Ordering::Acquire)
+    }
+
+    pub(super) fn idle_since(&self) -> Instant {
+        self.begun + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
+    }
+
+    /// Something was asked just now.
+    pub(super) fn touch(&self) {
+        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.idle_since.store(passed, Ordering::Release);
+    }
+
+    pub(super) fn set_last(&self) {
+        self.last.store(true, Ordering::Release);
+    }
+
+    pub(super) fn http2(&self) -> bool {
+        self.http2.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_http2(&self) {
+        self.http2.store(true, Ordering::Release);
+    }
+
+    pub(super) fn refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    #[cfg(test)]
+    pub(super) fn last(&self) -> bool {
+        self.last.load(Ordering::Acquire)
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_idle_since(&self, at: Instant) {
+        let passed = u64::try_from((at - self.begun).as_millis()).unwrap_or(u64::MAX);
+        self.idle_since.store(passed, Ordering::Release);
+    }
+
+    fn begin(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        self.heads.fetch_add(1, Ordering::AcqRel);
+        Running(Arc::clone(self))
+    }
+}
+
+/// One request that is being answered.
+#[derive(Debug)]
+struct Running(Arc<ConnectionActivity>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The listener's service on one connection: notes what runs, says who asks, and marks last answers.
+#[derive(Debug)]
+pub(super) struct Tracked<S> {
+    inner: TowerToHyperService<S>,
+    activity: Arc<ConnectionActivity>,
+    peer: Option<Arc<ClientIdentity>>,
+}
+
+impl<S> Tracked<S> {
+    pub(super) fn new(
+        inner: S,
+        activity: Arc<ConnectionActivity>,
+        peer: Option<Arc<ClientIdentity>>,
+    ) -> Self {
+        Tracked { inner: TowerToHyperService::new(inner), activity, peer }
+    }
+}
+
+impl<S> Service<Request<Incoming>> for Tracked<S>
+where
+    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Tracking<S>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Tracking<S> {
+        let running = self.activity.begin();
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(Arc::clone(peer));
+        }
+        let http1 = request.version() <= Version::HTTP_11;
+        Tracking { inner: self.inner.call(request), running: Some(running), http1 }
+    }
+}
+
+pin_project! {
+    /// The answer on its way.
+    pub(super) struct Tracking<S>
+    where
+        S: tower::Service<Request<Incoming>>,
+    {
+        #[pin]
+        inner: TowerToHyperServiceFuture<S, Request<Incoming>>,
+        running: Option<Running>,
+        http1: bool,
+    }
+}
+
+impl<S> Future for Tracking<S>
+where
+    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.inner.poll(cx));
+        if let Some(Running(activity)) = this.running {
+            let refused =
+                response.status().is_client_error() || response.headers().contains_key(header::CONNECTION);
+            activity.refused.store(refused, Ordering::Release);
+            if *this.http1 && activity.last.load(Ordering::Acquire) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        *this.running = None;
+        Poll::Ready(Ok(response))
+    }
+}

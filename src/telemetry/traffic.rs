@@ -1,0 +1,141 @@
+//! Where requests are counted: answers to callers, and requests to vendors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use parlance_adapters::canonical::{Fault, FaultCode};
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::labels::{ClientLabels, EndReason, RequestLabels, ResponseLabels, ServerLabels, Status, known};
+use super::series::HistogramFamily;
+use crate::types::code::{AnsweredBy, Code};
+
+/// Error type of a caller that hung up before its answer.
+const GONE: &str = "caller-gone";
+/// Status that logs and metrics show for it.
+pub const CALLER_GONE_STATUS: u16 = 499;
+
+/// Answers to callers, of one upstream or of the gateway without one.
+#[derive(Debug)]
+pub struct Answers {
+    upstream: Option<Arc<str>>,
+    series: HistogramFamily<ResponseLabels>,
+}
+
+impl Answers {
+    /// The answers to requests for which no upstream was chosen. The usual one, under a load that needs it to cost
+    /// little, is that there is too much of it.
+    pub fn without_upstream() -> Self {
+        let code = Code::Overloaded;
+        let overloaded = ResponseLabels {
+            request: RequestLabels::update(),
+            status: code.status().as_u16(),
+            answered_by: AnsweredBy::Gateway,
+            error: Some(code.as_str()),
+        };
+        Answers { upstream: None, series: HistogramFamily::new(overloaded) }
+    }
+
+    /// Counts an answer. Status 499 is a caller that hung up.
+    pub fn observe(
+        &self,
+        request: RequestLabels,
+        status: u16,
+        answered_by: AnsweredBy,
+        code: Option<Code>,
+        took: Duration,
+    ) {
+        let error = match code {
+            Some(code) => Some(code.as_str()),
+            None => (status == CALLER_GONE_STATUS).then_some(GONE),
+        };
+        self.series.observe(ResponseLabels { request, status, answered_by, error }, took);
+    }
+
+    /// Durations of the responses, by labels.
+    pub fn series(&self) -> impl Iterator<Item = (ServerLabels, Histogram)> {
+        let served = |kind| ServerLabels { upstream: self.upstream.clone(), kind };
+        self.series.all().into_iter().map(move |(kind, times)| (served(kind), times))
+    }
+}
+
+/// What goes through one upstream. It outlives a configuration.
+#[derive(Debug)]
+pub struct Traffic {
+    upstream: Arc<str>,
+    vendor: &'static str,
+    /// The answers to requests for which it was chosen.
+    pub answers: Answers,
+    sent: HistogramFamily<EndReason>,
+    refusals: [AtomicU64; FaultCode::ALL.len()],
+}
+
+impl Traffic {
+    /// Nothing yet.
+    pub fn new(upstream: Arc<str>, vendor: &'static str) -> Self {
+        let request = RequestLabels::update();
+        let status = StatusCode::OK.as_u16();
+        let updated = ResponseLabels { request, status, answered_by: AnsweredBy::Vendor, error: None };
+        let answered =
+            EndReason { method: known(&Method::PATCH), status: Some(StatusCode::OK.into()), error: None };
+        Traffic {
+            answers: Answers { upstream: Some(Arc::clone(&upstream)), series: HistogramFamily::new(updated) },
+            upstream,
+            vendor,
+            sent: HistogramFamily::new(answered),
+            refusals: Default::default(),
+        }
+    }
+
+    /// Name of the upstream.
+    pub fn upstream(&self) -> &Arc<str> {
+        &self.upstream
+    }
+
+    /// Name of the vendor.
+    pub fn vendor(&self) -> &'static str {
+        self.vendor
+    }
+
+    /// Whether it belongs to this vendor.
+    pub fn is_of(&self, vendor: &str) -> bool {
+        self.vendor == vendor
+    }
+
+    /// Counts a request that was sent, or for which no connection was had: the status if the vendor answered, the
+    /// error if there was no whole answer.
+    pub fn sent(
+        &self,
+        method: &Method,
+        status: Option<StatusCode>,
+        error: Option<&'static str>,
+        took: Duration,
+    ) {
+        self.sent.observe(EndReason { method: known(method), status: status.map(Status::from), error }, took);
+    }
+
+    /// Counts a body that was refused for these faults: once under each code, however many members have it.
+    pub fn refused(&self, faults: &[Fault]) {
+        for (code, count) in FaultCode::ALL.iter().zip(&self.refusals) {
+            if faults.iter().any(|fault| fault.code == *code) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Durations of the requests to the vendor, by labels.
+    pub fn exchanges(&self) -> impl Iterator<Item = (ClientLabels, Histogram)> {
+        let sent = |end| ClientLabels { upstream: Arc::clone(&self.upstream), vendor: self.vendor, end };
+        self.sent.all().into_iter().map(move |(end, times)| (sent(end), times))
+    }
+
+    /// Bodies refused, by fault code.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FaultCode::ALL
+            .iter()
+            .zip(&self.refusals)
+            .map(|(code, count)| (code.as_str(), count.load(Ordering::Relaxed)))
+    }
+}

@@ -1,0 +1,8 @@
+//! Nouns that every module needs: problems and their codes, request ids, bodies, deadlines.
+
+pub mod body;
+pub mod code;
+pub mod deadline;
+pub mod problem;
+pub mod request_id;
+pub mod retry_after;

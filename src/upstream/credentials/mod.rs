@@ -1,0 +1,105 @@
+//! The gateway's own credential at a vendor: a fixed key, a key in a file that is read again when it changes, or a token
+//! that is fetched and renewed.
+//!
+//! | source | a change is seen | after a 401 of the vendor |
+//! | --- | --- | --- |
+//! | `value`, `env` | never | the 401 stands |
+//! | `file` | within about 0.3 s ([`mod@file`]) | the file is read at once; with another key one repeat |
+//! | `oauth2` | renewed at 80 % of its life ([`mod@token`]) | one new token for all who wait; with it one repeat |
+
+mod endpoint;
+pub mod file;
+mod key;
+pub mod token;
+
+pub use key::Key;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::settings::{self, Credential, Secret};
+use crate::types::deadline::Deadline;
+use crate::upstream::transport::TransportError;
+use file::WatchedFile;
+use token::Tokens;
+
+/// Where an upstream's credential comes from, and the one in use. A clone is the same credential.
+#[derive(Debug, Clone)]
+pub struct Credentials(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    Fixed(Arc<Key>),
+    File(Arc<WatchedFile<Key>>),
+    Token(Tokens),
+}
+
+impl Credentials {
+    /// Prepares what the configuration names; fetches nothing yet. The error says what cannot be used.
+    pub fn new(settings: &settings::Upstream) -> Result<Self, String> {
+        let scheme = settings.vendor.spec().credential;
+        Ok(Credentials(match &settings.credential {
+            Credential::Value(value) | Credential::Env { value, .. } => {
+                Source::Fixed(Arc::new(Key::new(scheme, value)?))
+            }
+            Credential::File { path, value } => {
+                let make = move |secret: Secret| Key::new(scheme, &secret);
+                Source::File(WatchedFile::new(&settings.adapter.name, path, value, make)?)
+            }
+            Credential::OAuth2(oauth2) => Source::Token(Tokens::new(settings, oauth2)?),
+        }))
+    }
+
+    /// The credential to send now. Waits, until `deadline` at most, only where there is no valid token. Every trouble is
+    /// the token endpoint's: nothing was sent to the vendor.
+    pub async fn current(&self, deadline: &Deadline) -> Result<Arc<Key>, TransportError> {
+        match &self.0 {
+            Source::Fixed(key) => Ok(Arc::clone(key)),
+            Source::File(file) => Ok(file.load()),
+            Source::Token(tokens) => tokens.current(deadline).await,
+        }
+    }
+
+    /// Whether another credential could take the place of one that the vendor refused.
+    pub fn is_renewable(&self) -> bool {
+        !matches!(self.0, Source::Fixed(_))
+    }
+
+    /// The credential to use after the vendor answered 401 to `used`; `used` itself where there is no other. However
+    /// many ask at a time, the file is read and a token is fetched once. Troubles as in [`current`](Self::current).
+    pub async fn renew(&self, used: &Arc<Key>, deadline: &Deadline) -> Result<Arc<Key>, TransportError> {
+        match &self.0 {
+            Source::Fixed(key) => Ok(Arc::clone(key)),
+            Source::File(file) => Ok(file.reload_if_still(used, deadline).await),
+            Source::Token(tokens) => tokens.renew(used, deadline).await,
+        }
+    }
+
+    /// What happened to it so far.
+    pub fn stats(&self) -> Stats {
+        match &self.0 {
+            Source::Fixed(_) => Stats { source: "fixed", generation: 1, ..Stats::default() },
+            Source::File(file) => file.stats(),
+            Source::Token(tokens) => tokens.stats(),
+        }
+    }
+}
+
+/// What happened to a credential so far. Counters only grow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// `fixed`, `file` or `oauth2`.
+    pub source: &'static str,
+    /// Which credential is in use: 1 is the first; 0 while no token was fetched.
+    pub generation: u64,
+    /// When it came into use; `None` for one that was there from the start.
+    pub changed: Option<SystemTime>,
+    /// When the token ends.
+    pub expires: Option<SystemTime>,
+    /// Changes of the file that were taken over, or tokens that were fetched.
+    pub renewed: u64,
+    /// Times that the file became unusable, or that no token was had.
+    pub failed: u64,
+    /// What is wrong now: `file`, or the sort of the token endpoint's failure. `None` after a success.
+    pub last_error: Option<&'static str>,
+}

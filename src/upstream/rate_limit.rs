@@ -1,0 +1,153 @@
+//! The rate limit of one upstream: the gateway keeps to what the vendor publishes, so that the vendor need not say it.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::gate::Gated;
+use super::transport::{Reply, UpstreamRequest};
+use super::transport::{TransportError, TransportErrorKind};
+use crate::settings::Rate;
+use crate::types::code::ProxyError;
+
+/// Tokio's clock, which tests can stop.
+#[derive(Debug, Clone)]
+struct Time(Instant);
+
+impl Clock for Time {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.elapsed().into()
+    }
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Time, NoOpMiddleware<Nanos>>;
+
+/// One upstream's bucket: as many requests at once as the rate has, then one whenever its share of the time is over.
+/// A clone is the same bucket.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// None: no limit.
+    limiter: Option<(Time, Limiter, Rate)>,
+    refused: AtomicU64,
+}
+
+impl Bucket {
+    pub(super) fn new(rate: Option<Rate>) -> Self {
+        let limiter = rate.and_then(|rate| {
+            let burst = NonZeroU32::new(rate.requests)?;
+            let quota = Quota::with_period(rate.per / rate.requests)?.allow_burst(burst);
+            let time = Time(Instant::now());
+            Some((time.clone(), RateLimiter::direct_with_clock(quota, time), rate))
+        });
+        Bucket(Arc::new(Shared { limiter, refused: AtomicU64::new(0) }))
+    }
+
+    /// How many requests it refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.0.refused.load(Relaxed)
+    }
+
+    fn take(&self) -> Result<(), TransportError> {
+        let Some((time, limiter, rate)) = &self.0.limiter else { return Ok(()) };
+        limiter.check().map_err(|not_until| {
+            self.0.refused.fetch_add(1, Relaxed);
+            let wait = not_until.wait_time_from(time.now());
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let detail = format!("This upstream may be sent {rate} and was");
+            TransportError::shed(
+                TransportErrorKind::RateLimited,
+                ProxyError::HttpRequestDenied,
+                seconds,
+                &detail,
+            )
+        })
+    }
+}
+
+/// Puts [`RateLimited`] around a service.
+#[derive(Debug, Clone)]
+pub(super) struct RateLimitLayer(pub(super) Bucket);
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = RateLimited<S>;
+
+    fn layer(&self, inner: S) -> RateLimited<S> {
+        RateLimited { inner, bucket: self.0.clone() }
+    }
+}
+
+/// Refuses at once what is over the limit; nothing waits here.
+#[derive(Debug)]
+pub(super) struct RateLimited<S> {
+    inner: S,
+    bucket: Bucket,
+}
+
+impl<'a, S> Service<UpstreamRequest> for &'a RateLimited<S>
+where
+    &'a S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
+{
+    type Response = Reply;
+    type Error = TransportError;
+    type Future = Gated<<&'a S as Service<UpstreamRequest>>::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        (&self.inner).poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
+        match self.bucket.take() {
+            Ok(()) => Gated::Passed { inner: (&self.inner).call(exchange) },
+            Err(trouble) => Gated::refused(trouble),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::types::code::Applied;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_then_its_share_of_the_time() {
+        let bucket = Bucket::new(Some(Rate { requests: 4, per: Duration::from_secs(10) }));
+        for _ in 0..4 {
+            bucket.take().unwrap();
+        }
+        let trouble = bucket.take().unwrap_err();
+        assert_eq!(
+            (trouble.kind, trouble.applied, trouble.retry_after),
+            (TransportErrorKind::RateLimited, Applied::No, Some(3))
+        );
+        tokio::time::advance(Duration::from_millis(2499)).await;
+        assert_eq!(bucket.take().unwrap_err().retry_after, Some(1));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        bucket.take().unwrap();
+        assert!(bucket.take().is_err());
+        assert_eq!(bucket.refused(), 3);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!((0..9).filter(|_| bucket.take().is_ok()).count(), 4, "what is not used is not saved up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_limit_refuses_nothing() {
+        let bucket = Bucket::new(None);
+        assert!((0..10_000).all(|_| bucket.take().is_ok()));
+    }
+}
