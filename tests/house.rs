@@ -3,6 +3,7 @@
 // Always true here; it tells the lints that this is test code.
 #![cfg(test)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -244,29 +245,99 @@ fn the_status_of_a_problem_is_known_in_one_file() {
     none("make a Problem; problem.rs says which status it has", &found);
 }
 
-/// The rooms: who may use what.
+/// Layers of `src`, from the top: a module imports only modules of the layers below its own.
+const LAYERS: &[&[&str]] = &[
+    &["cli"],
+    &["runtime"],
+    &["admin"],
+    &["edge"],
+    &["gateway"],
+    &["upstream"],
+    &["telemetry", "server", "idempotency"],
+    &["settings"],
+    &["types"],
+];
+
 #[test]
-fn every_room_keeps_to_its_own() {
-    let files = sources("src");
-    let in_room = |path: &str, rooms: &[&str]| {
-        rooms.iter().any(|room| path == format!("src/{room}.rs") || path.starts_with(&format!("src/{room}/")))
+fn modules_import_only_lower_layers() {
+    let layer = |name: &str| LAYERS.iter().position(|names| names.contains(&name));
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src") {
+        let own = path.split('/').nth(1).unwrap_or_default().trim_end_matches(".rs");
+        let Some(from) = layer(own) else {
+            assert!(matches!(own, "lib" | "main"), "{own} has no layer in LAYERS");
+            continue;
+        };
+        for (number, line) in code(&text) {
+            assert!(!line.contains("crate::{"), "{path}:{number}: one path for each use");
+            for behind in line.split("crate::").skip(1) {
+                let other =
+                    behind.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                if other != own && layer(other).is_none_or(|to| to <= from) {
+                    wrong.push(format!("{path}:{number}: {own} -> {other}"));
+                }
+            }
+        }
+    }
+    none("move what is shared to a lower layer", &wrong);
+}
+
+/// Modules of a crate by their path, such as `upstream::retry`, each with the modules of the crate that it imports.
+fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let module = |path: &str| {
+        let path = path.trim_start_matches(folder).trim_matches('/').trim_end_matches(".rs");
+        path.trim_end_matches("/mod").replace('/', "::")
     };
-    let found = lines_that(&files, |path, line| {
-        let adapters = names(line, "parlance_adapters") && !line.contains("parlance_adapters::Credential");
-        in_room(path, &["upstream", "server", "body", "stack"]) && adapters
-    });
-    none("the way to a vendor and the listeners move bytes, not conversations", &found);
-    let found = lines_that(&files, |path, line| {
-        let clients = ["hyper::client", "hyper_util::client", "hyper_rustls", "rustls", "tokio_rustls"];
-        let config = line.contains("config::") && !line.contains("settings");
-        in_room(path, &["api", "gateway", "routes", "problem"])
-            && (clients.iter().any(|name| names(line, name)) || config)
-    });
-    none("the use case knows neither the client, nor TLS, nor where settings come from", &found);
-    let found = lines_that(&files, |path, line| {
+    let files: Vec<(String, String)> =
+        sources(folder).into_iter().map(|(path, text)| (module(&path), text)).collect();
+    let known: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    let mut found = BTreeMap::new();
+    for (own, text) in &files {
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let parent = own.rsplit_once("::").map_or("", |(parent, _)| parent);
+        let mut to = BTreeSet::new();
+        for (_, line) in code(text) {
+            let Some(used) = line.trim().strip_prefix("use ").or(line.trim().strip_prefix("pub use ")) else {
+                continue;
+            };
+            let path = match used.split_once("::") {
+                Some(("crate", rest)) => rest.to_owned(),
+                Some(("super", rest)) => format!("{parent}::{rest}").trim_start_matches("::").to_owned(),
+                _ => continue,
+            };
+            let names: Vec<&str> = path.split("::").map(|name| name.trim_end_matches(';')).collect();
+            // The longest beginning of the path that is a module.
+            let module =
+                (1..=names.len()).rev().map(|n| names[..n].join("::")).find(|it| known.contains(it.as_str()));
+            to.extend(module.filter(|module| module != own && !own.starts_with(&format!("{module}::"))));
+        }
+        found.insert(own.clone(), to);
+    }
+    found
+}
+
+#[test]
+fn modules_import_each_other_in_no_circle() {
+    for folder in ["src", "adapters/src"] {
+        let mut left = imports(folder);
+        // Whoever imports nothing that is left cannot be in a circle.
+        while let Some(free) = left.iter().find(|(_, to)| to.is_empty()).map(|(name, _)| name.clone()) {
+            left.remove(&free);
+            left.values_mut().for_each(|to| {
+                to.remove(&free);
+            });
+        }
+        let circle: Vec<String> = left.iter().map(|(name, to)| format!("{name} -> {to:?}")).collect();
+        none(&format!("{folder}: these modules are in circles, or import one that is"), &circle);
+    }
+}
+
+#[test]
+fn the_environment_is_read_in_one_file() {
+    let found = lines_that(&sources("src"), |path, line| {
         names_std(line, "env") && path != "src/cli/mod.rs" && !line.contains("env!")
     });
-    none("the environment is read in cli.rs alone", &found);
+    none("the environment is read in cli/mod.rs alone", &found);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Nouns that every module needs: problems and their codes, request ids, bodies, deadlines.
 
 pub mod body;
+pub mod build_error;
 pub mod code;
 pub mod deadline;
 pub mod problem;
