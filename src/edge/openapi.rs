@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document, from the same tables as the translation itself.
+//! OpenAPI 3.1 document, generated from the tables that translation reads.
 
 use std::sync::OnceLock;
 
@@ -68,7 +68,7 @@ pub fn value() -> Value {
     })
 }
 
-/// What any request may be answered: it has no valid `Host`, or the gateway is full.
+/// Problem that any request may get: it has no valid `Host`, or the gateway is full.
 fn any_problem() -> Value {
     json!({
         "description": "A problem.",
@@ -138,7 +138,7 @@ fn patch() -> Value {
     })
 }
 
-/// Every vendor's own sample.
+/// The sample update of each vendor.
 fn examples() -> Value {
     let examples: Map<String, Value> = ALL
         .iter()
