@@ -190,7 +190,7 @@ async fn patch(
     facts.upstream = Some(Arc::clone(&upstream.name));
     facts.traffic = Some(Arc::clone(&upstream.traffic));
     callers::may_use(caller, &upstream)?;
-    let target = routes::target(&upstream, vendor_id.clone())?;
+    let target = routes::target(&upstream, &vendor_id)?;
 
     let body = read_body(live, cutoff, incoming).await?;
     let wish = Wish {
@@ -257,7 +257,7 @@ impl Work {
     /// Does it. Whose word the answer is, is told to whoever still listens.
     async fn run(self, told: Arc<OnceLock<Origin>>) -> (Answer, Duration) {
         let mut waited = Duration::ZERO;
-        let updated = match routes::target(&self.upstream, self.vendor_id.into()) {
+        let updated = match routes::target(&self.upstream, &self.vendor_id) {
             Ok(target) => {
                 let deadline = Deadline::after(self.upstream.settings.timeout, &self.cutoff);
                 gateway::update(&self.upstream, &target, &self.wish, &self.body, deadline, &mut waited).await

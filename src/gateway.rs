@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use parlance_adapters::canonical::{Patch, Warning};
-use parlance_adapters::json::{Reader, quote};
+use parlance_adapters::json::quote;
 use parlance_adapters::{
-    Adapter, Ask, Call, Done, Failure, Target, Unusable, confirm, merge, stored_context,
+    Adapter, DecodeContext, DecodeError, EncodeRequest, Encoded, Failure, PendingMerge, Target, UpstreamCall,
+    ValidationError, decode,
 };
 
 use crate::deadline::Deadline;
@@ -39,51 +40,41 @@ pub struct Outcome {
 /// Carries an update out before `deadline`. `waited` grows by the time that was spent on the vendor.
 pub async fn update(
     upstream: &Upstream,
-    target: &Target<'_>,
+    target: &Target,
     wish: &Wish,
-    body: &[u8],
+    body: &Bytes,
     deadline: Deadline,
     waited: &mut Duration,
 ) -> Result<Outcome, Problem> {
     let adapter = upstream.settings.vendor;
     let patch = parse(body)?;
-    let mut call = encode(upstream, target, wish, &patch)?;
-    if let Some(trace) = &wish.traceparent {
-        call.request.headers_mut().insert(HeaderName::from_static("traceparent"), trace.clone());
-    }
+    let encoded = encode(upstream, target, wish, &patch)?;
     if wish.dry_run {
-        return Ok(Outcome { body: preview(upstream, target, call) });
+        return Ok(Outcome { body: preview(upstream, target, wish, encoded) });
     }
 
     let mut exchange = Exchange { upstream, adapter, deadline, waited };
-    let stored = exchange.stored(target, &call).await?;
-    let merged = merged(upstream, &mut call, stored.as_ref())?;
-    if let (Some(text), Some(context)) =
-        (&merged, call.set.iter_mut().find(|set| set.field.name() == "context"))
-        && let Ok(value) = Reader::lenient(text.as_bytes()).and_then(|mut reader| reader.raw())
-    {
-        context.value = value;
-    }
-
-    let reply = exchange.send(call.request).await?;
-    let done = Done { target, set: &call.set };
+    let mut call = match encoded {
+        Encoded::Ready(call) => call,
+        Encoded::NeedsStored(pending) => exchange.merged(target, wish, pending).await?,
+    };
+    continue_trace(wish, &mut call.request);
+    let reply = exchange.send(std::mem::take(&mut call.request)).await?;
     let conversation = if !reply.status().is_success() {
         let applied = reply.extensions().get::<MaybeApplied>().map(|_| Applied::Unknown);
         return Err(failed(
             upstream,
             reply.status().as_u16(),
             reply.headers(),
-            adapter.explain(&reply),
+            adapter.failure(&reply),
             applied,
         ));
-    } else if reply.body().is_empty() {
-        confirm(&done)
     } else {
-        readable(&reply).and_then(|()| adapter.decode(&done, &reply)).map_err(|unusable| match unusable {
-            Unusable::Failed(failure) => {
+        decode(adapter, &DecodeContext::of_update(target, &call), &reply).map_err(|error| match error {
+            DecodeError::Failed(failure) => {
                 failed(upstream, reply.status().as_u16(), reply.headers(), failure, Some(Applied::Unknown))
             }
-            Unusable::Invalid(why) => invalid(upstream, &reply, &why, Applied::Yes),
+            DecodeError::Invalid(why) => invalid(upstream, &reply, &why, Applied::Yes),
         })?
     };
     let mut body = Vec::with_capacity(reply.body().len() + conversation.added());
@@ -93,30 +84,33 @@ pub async fn update(
 }
 
 /// Finds what [`update`] would refuse before it calls the vendor.
-pub fn check(upstream: &Upstream, target: &Target<'_>, wish: &Wish, body: &[u8]) -> Result<(), Problem> {
+pub fn check(upstream: &Upstream, target: &Target, wish: &Wish, body: &Bytes) -> Result<(), Problem> {
     encode(upstream, target, wish, &parse(body)?).map(|_| ())
 }
 
-fn parse(body: &[u8]) -> Result<Patch<'_>, Problem> {
+/// Puts the caller's trace into a request to the vendor.
+fn continue_trace(wish: &Wish, request: &mut Request<Bytes>) {
+    if let Some(trace) = &wish.traceparent {
+        request.headers_mut().insert(HeaderName::from_static("traceparent"), trace.clone());
+    }
+}
+
+fn parse(body: &Bytes) -> Result<Patch<'_>, Problem> {
     Patch::parse(body).map_err(|malformed| {
         Problem::new(Code::MalformedJson, format!("The body cannot be read: {malformed}."))
     })
 }
 
-fn encode<'a>(
-    upstream: &Upstream,
-    target: &'a Target<'a>,
-    wish: &'a Wish,
-    patch: &'a Patch<'a>,
-) -> Result<Call<'a>, Problem> {
-    let ask = Ask {
+fn encode(upstream: &Upstream, target: &Target, wish: &Wish, patch: &Patch<'_>) -> Result<Encoded, Problem> {
+    let request = EncodeRequest {
+        endpoint: &upstream.settings.adapter,
         target,
         patch,
         merge: wish.merge,
         lenient: wish.lenient,
         idempotency_key: wish.vendor_key.as_deref(),
     };
-    upstream.settings.vendor.encode(&ask).map_err(|refusal| refused(upstream, refusal))
+    upstream.settings.vendor.encode(&request).map_err(|error| refused(upstream, error))
 }
 
 /// The calls of one update, all before one deadline.
@@ -135,79 +129,41 @@ impl Exchange<'_> {
         answer.map_err(|trouble| Problem::from_trouble(trouble, self.upstream))
     }
 
-    /// Reads the conversation if the update must be merged into what is stored. Whatever goes wrong here, the update
-    /// was not sent.
-    async fn stored(&mut self, target: &Target<'_>, call: &Call<'_>) -> Result<Option<Reply>, Problem> {
-        if !call.needs_stored_context {
-            return Ok(None);
-        }
-        let spec = self.adapter.spec();
-        let mut request =
-            merge::read_request(spec, target).map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
-        if let Some(trace) = call.request.headers().get("traceparent") {
-            request.headers_mut().insert(HeaderName::from_static("traceparent"), trace.clone());
-        }
+    /// Reads the conversation and merges its context into the call. Whatever goes wrong here, the update was not sent.
+    async fn merged(
+        &mut self,
+        target: &Target,
+        wish: &Wish,
+        pending: PendingMerge,
+    ) -> Result<UpstreamCall, Problem> {
+        let (upstream, adapter) = (self.upstream, self.adapter);
+        let mut request = adapter
+            .read_request(&upstream.settings.adapter, target)
+            .ok_or_else(|| Problem::new(Code::Internal, "a merge needs a read, which the vendor has not"))?
+            .map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
+        continue_trace(wish, &mut request);
         let read = self.send(request).await.and_then(|reply| {
             if !reply.status().is_success() {
-                let failure = self.adapter.explain(&reply);
-                return Err(failed(self.upstream, reply.status().as_u16(), reply.headers(), failure, None));
+                let failure = adapter.failure(&reply);
+                return Err(failed(upstream, reply.status().as_u16(), reply.headers(), failure, None));
             }
             Ok(reply)
         });
-        read.map(Some).map_err(|problem| Problem {
+        let reply = read.map_err(|problem| Problem {
             applied: Applied::No,
             detail: format!(
                 "The stored context could not be read, so nothing was changed. {}",
                 problem.detail
             ),
             ..problem
-        })
+        })?;
+        let stored = decode(adapter, &DecodeContext::of_read(target), &reply)
+            .map_err(|error| invalid(upstream, &reply, &error.to_string(), Applied::No))?;
+        pending.merge(&stored).map_err(|error| refused(upstream, error))
     }
 }
 
-/// Puts the merged context into the call's body; gives its text.
-fn merged(
-    upstream: &Upstream,
-    call: &mut Call<'_>,
-    stored: Option<&Reply>,
-) -> Result<Option<String>, Problem> {
-    let Some(reply) = stored else { return Ok(None) };
-    let spec = upstream.settings.vendor.spec();
-    let unreadable = |why: String| invalid(upstream, reply, &why, Applied::No);
-    readable(reply).map_err(|_| unreadable("it is not JSON".to_owned()))?;
-    let stored = stored_context(spec, reply).map_err(|unusable| match unusable {
-        Unusable::Invalid(why) => unreadable(why),
-        Unusable::Failed(failure) => unreadable(failure.vendor_message.unwrap_or_default()),
-    })?;
-    let (body, context) = merge::merged_body(spec, call, stored).map_err(|e| unreadable(e.to_string()))?;
-    *call.request.body_mut() = body;
-    Ok(Some(context))
-}
-
-/// An answer must be JSON as it is: what was not asked for (a coding, a page) is not guessed at.
-fn readable(reply: &Reply) -> Result<(), Unusable> {
-    let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let coding = header(header::CONTENT_ENCODING);
-    if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {
-        return Err(Unusable::Invalid(format!(
-            "it is coded as '{}', which was not asked for",
-            coding.escape_debug()
-        )));
-    }
-    let kind = header(header::CONTENT_TYPE);
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    let json = essence.len().checked_sub(4).and_then(|start| essence.get(start..));
-    if essence.is_empty()
-        || json.is_some_and(|end| end.eq_ignore_ascii_case("json"))
-        || essence.eq_ignore_ascii_case("text/plain")
-        || essence.eq_ignore_ascii_case("application/octet-stream")
-    {
-        return Ok(());
-    }
-    Err(Unusable::Invalid(format!("it is of the type '{}', not JSON", essence.escape_debug())))
-}
-
-fn refused(upstream: &Upstream, refusal: parlance_adapters::Refusal) -> Problem {
+fn refused(upstream: &Upstream, refusal: ValidationError) -> Problem {
     upstream.traffic.refused(&refusal.faults);
     let details: Vec<&str> = refusal.faults.iter().map(|fault| fault.detail.as_str()).collect();
     let mut problem = Problem::new(Code::InvalidPatch, details.join(" ")).about(upstream);
@@ -244,10 +200,16 @@ fn invalid(upstream: &Upstream, reply: &Reply, why: &str, applied: Applied) -> P
 }
 
 /// What would have been sent.
-fn preview(upstream: &Upstream, target: &Target<'_>, call: Call<'_>) -> Vec<u8> {
+fn preview(upstream: &Upstream, target: &Target, wish: &Wish, encoded: Encoded) -> Vec<u8> {
     let spec = upstream.settings.vendor.spec();
-    let mut warnings = call.warnings;
-    if call.needs_stored_context {
+    let is_merge = matches!(encoded, Encoded::NeedsStored(_));
+    let mut call = match encoded {
+        Encoded::Ready(call) => call,
+        Encoded::NeedsStored(pending) => pending.into_unmerged(),
+    };
+    continue_trace(wish, &mut call.request);
+    let mut warnings = std::mem::take(&mut call.warnings);
+    if is_merge {
         warnings.push(Warning {
             code: "unmerged",
             pointer: Some("/context".to_owned()),
