@@ -1,30 +1,41 @@
-//! Pure translation between the canonical conversation and the dialects of five vendors.
+//! Pure translation between the canonical conversation and the vendors' dialects.
 //!
 //! ```text
-//! canonical body ── Patch::parse ──> Patch ── Adapter::encode ──> Call { Request<Bytes>, .. }
-//! canonical answer <── Conversation::write ── Conversation <── Adapter::decode ── Response<Bytes>
-//!                                             Failure      <── Adapter::explain ── Response<Bytes>
+//! canonical body ── Patch::parse ──> Patch ── encode ──> Encoded ──> UpstreamCall { Request<Bytes>, .. }
+//! canonical answer <── Conversation::write ── Conversation <── decode ── Response<Bytes>
+//!                                             Failure <── Adapter::failure ── Response<Bytes>
 //! ```
 //!
-//! No IO, clock, randomness, environment or logging: all that a translation needs is an argument.
+//! No IO, clock, randomness, environment or logging: every input is an argument.
 
 mod adapter;
+mod body;
+mod call;
 pub mod canonical;
+mod classify;
 pub mod docs;
-mod explain;
+mod failure;
 pub mod json;
 pub mod merge;
-mod reading;
+pub mod reading;
+mod request;
+mod spec;
 mod table;
 mod target;
+mod translate;
 mod vendors;
 
-pub use adapter::{
-    Adapter, Ask, Call, Convert, Credential, Done, Example, Failure, FailureKind, Null, Origin, Place,
-    Refusal, Row, Set, Setting, Spec, Target, Unusable, Upstream,
+pub use adapter::Adapter;
+pub use call::{
+    DecodeContext, DecodeError, EncodeRequest, Encoded, PendingMerge, UpstreamCall, ValidationError,
 };
-pub use explain::VendorError;
-pub use merge::stored_context;
-pub use table::confirm;
-pub use target::{IdFault, decode_segment, locate};
+pub use classify::into_failure;
+pub use failure::{Failure, FailureKind, VendorError};
+pub use reading::confirm;
+pub use spec::{
+    BodyFormat, Conversion, Credential, Endpoint, Example, NullHandling, Row, SettingPlacement, Spec,
+    VendorSetting,
+};
+pub use target::{IdFault, Origin, OriginError, Target, VendorEndpoint, decode_segment, locate};
+pub use translate::{decode, fault_codes, fields};
 pub use vendors::{ALL, vendor};

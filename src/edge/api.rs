@@ -121,10 +121,10 @@ impl Handler<'_> {
         let key = headers::idempotency_key(&head.headers)?;
 
         let (upstream, vendor_id) =
-            snapshot.routes.select(Resource::conversation_segment(path), &head.headers)?;
+            snapshot.routes.choose(Resource::conversation_segment(path), &head.headers)?;
         context.traffic = Some(Arc::clone(&upstream.traffic));
         callers::authorize_upstream(caller, &upstream)?;
-        let target = routing::target(&upstream, vendor_id)?;
+        let target = routing::target(&upstream, &vendor_id)?;
 
         let body = read_body(snapshot, shutdown, incoming).await?;
         let options = UpdateOptions {

@@ -17,15 +17,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
 use parlance_adapters::canonical::Patch;
-use parlance_adapters::{
-    DecodeContext, DecodeError, EncodeRequest, Encoded, Target, UpstreamCall, decode, decode_read,
-};
+use parlance_adapters::{Adapter, DecodeContext, EncodeRequest, Encoded, Target, UpstreamCall, decode};
 
-use crate::types::code::{AnsweredBy, Applied, Code};
+use crate::types::code::{AnsweredBy, Code};
 use crate::types::deadline::Deadline;
 use crate::types::problem::Problem;
-use crate::upstream::Upstream;
-use crate::upstream::transport::Reply;
+use crate::upstream::{Upstream, UpstreamReply};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -129,13 +126,9 @@ impl Exchange<'_> {
             Encoded::Ready(call) => call,
             Encoded::NeedsStored(pending) => {
                 let reply = self.read().await.map_err(failures::not_read)?;
-                let stored = decode_read(
-                    upstream.settings.vendor.adapter(),
-                    &DecodeContext::of_read(target),
-                    &reply.response,
-                )
-                .map_err(|error| failures::not_read(failures::unreadable(upstream, &reply, error)))?;
-                pending.merge(&stored).map_err(|error| failures::not_merged(upstream, &reply, &error))?
+                let stored = decode(self.vendor(), &DecodeContext::of_read(target), &reply.response)
+                    .map_err(|error| failures::not_read(failures::unreadable(upstream, &reply, error)))?;
+                pending.merge(&stored).map_err(|error| failures::validation(upstream, error))?
             }
         };
         let request = std::mem::take(&mut call.request);
@@ -144,7 +137,7 @@ impl Exchange<'_> {
     }
 
     /// Reads the conversation.
-    async fn read(&mut self) -> Result<Reply, Problem> {
+    async fn read(&mut self) -> Result<UpstreamReply, Problem> {
         let request =
             self.upstream.settings.vendor.read_request(&self.upstream.settings.adapter, self.target);
         let request = match request {
@@ -156,7 +149,7 @@ impl Exchange<'_> {
     }
 
     /// Sends a request; a reply that is no success is a problem.
-    async fn send(&mut self, mut request: Request<Bytes>) -> Result<Reply, Problem> {
+    async fn send(&mut self, mut request: Request<Bytes>) -> Result<UpstreamReply, Problem> {
         if let Some(trace) = &self.traceparent {
             request.headers_mut().insert(TRACEPARENT, trace.clone());
         }
@@ -170,7 +163,7 @@ impl Exchange<'_> {
     }
 
     /// The conversation that the reply to an update describes.
-    fn conversation(&self, call: &UpstreamCall, reply: &Reply) -> Result<Vec<u8>, Problem> {
+    fn conversation(&self, call: &UpstreamCall, reply: &UpstreamReply) -> Result<Vec<u8>, Problem> {
         let (upstream, vendor) = (self.upstream, self.vendor());
         let context = DecodeContext::of_update(self.target, call);
         let conversation = decode(vendor, &context, &reply.response)

@@ -132,7 +132,7 @@ impl Lifetimes {
 #[derive(Debug)]
 pub(super) struct Claim {
     /// The request.
-    pub(super) asked: KeyedRequest,
+    pub(super) keyed: KeyedRequest,
     /// This claim and no other.
     pub(super) token: Token,
     /// How long what lasts.
@@ -178,8 +178,8 @@ impl KeyedRequest {
         let caller = words.caller.unwrap_or_default();
         let flags = [u8::from(words.merge), u8::from(words.lenient), u8::from(words.minimal)];
         KeyedRequest {
-            key: Key(hash(&[b"key", &named, caller.as_bytes(), words.key.as_bytes()])),
-            fingerprint: Fingerprint(hash(&[
+            key: Key(digest(&[b"key", &named, caller.as_bytes(), words.key.as_bytes()])),
+            fingerprint: Fingerprint(digest(&[
                 b"request",
                 words.path.as_bytes(),
                 words.upstream.as_bytes(),
@@ -192,7 +192,7 @@ impl KeyedRequest {
 }
 
 /// Each part with its length before it, so that no two lists of parts are one text.
-pub(super) fn hash(parts: &[&[u8]]) -> [u8; 32] {
+pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

@@ -198,7 +198,7 @@ impl Inner {
     }
 
     /// Forgets what is over. What came first is over first, unless a setting changed in between: then it is found when
-    /// it is asked for, or when room is made.
+    /// it is keyed for, or when room is made.
     fn forget_old(&mut self, now: Instant) {
         for of_held in [true, false] {
             while let Some(key) = self.oldest(of_held)

@@ -18,7 +18,7 @@ mod stats;
 mod store;
 
 pub use answer::{PREFERENCE_APPLIED, StoredResponse};
-pub use claim::{ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, StoreError, Token};
+pub use claim::{ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, StoreError, Token, digest};
 pub use stats::Stats;
 
 use std::future::Future;
@@ -83,7 +83,7 @@ impl Idempotency {
     /// A setting of the store that cannot work.
     pub fn new(settings: &settings::Idempotency) -> Result<Self, BuildError> {
         Ok(Idempotency {
-            store: Arc::new(Store::new(settings)?),
+            store: Arc::new(Store::new(settings).map_err(|error| BuildError::new("idempotency", error))?),
             settings: settings.clone(),
             counters: Arc::default(),
             running: Arc::default(),

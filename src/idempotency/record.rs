@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::answer::{KEPT, StoredResponse};
-use super::claim::hash;
+use super::claim;
 use super::claim::{ClaimOutcome, Fingerprint, Key, Token};
 use crate::types::code::{Applied, Code};
 
@@ -73,7 +73,7 @@ fn digest(key: &Key, parts: &[&[u8]]) -> [u8; 16] {
     let mut all: Vec<&[u8]> = vec![b"record", &key.0];
     all.extend_from_slice(parts);
     let mut digest = [0; 16];
-    digest.iter_mut().zip(hash(&all)).for_each(|(to, from)| *to = from);
+    digest.iter_mut().zip(claim::digest(&all)).for_each(|(to, from)| *to = from);
     digest
 }
 

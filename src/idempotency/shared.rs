@@ -58,24 +58,24 @@ impl Shared {
     }
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
-        let Claim { asked, token, lifetimes } = claim;
-        let held = record::held(&asked.key, *token, asked.fingerprint);
-        let mut command = script(CLAIM, &asked.key);
+        let Claim { keyed, token, lifetimes } = claim;
+        let held = record::held(&keyed.key, *token, keyed.fingerprint);
+        let mut command = script(CLAIM, &keyed.key);
         command.arg(held.as_slice()).arg(milliseconds(lifetimes.lease));
         // A claim that got no answer may have been taken all the same, behind our back: it is taken away again.
         match self.call(&command, claim, || release(claim)).await? {
             Value::Nil => Ok(ClaimOutcome::Mine),
             Value::BulkString(found) => {
-                record::read(&asked.key, &Bytes::from(found)).ok_or_else(|| invalid(&asked.key))
+                record::read(&keyed.key, &Bytes::from(found)).ok_or_else(|| invalid(&keyed.key))
             }
-            _ => Err(invalid(&asked.key)),
+            _ => Err(invalid(&keyed.key)),
         }
     }
 
     pub(super) async fn complete(&self, claim: &Claim, answer: &StoredResponse) -> Result<bool, StoreError> {
-        let Claim { asked, token, lifetimes } = claim;
-        let done = record::done(&asked.key, asked.fingerprint, answer);
-        let mut complete = script(COMPLETE, &asked.key);
+        let Claim { keyed, token, lifetimes } = claim;
+        let done = record::done(&keyed.key, keyed.fingerprint, answer);
+        let mut complete = script(COMPLETE, &keyed.key);
         complete
             .arg(record::of_holder(*token).as_slice())
             .arg(done.as_slice())
@@ -113,7 +113,7 @@ fn script(text: &str, key: &Key) -> Cmd {
 }
 
 fn release(claim: &Claim) -> Cmd {
-    let mut command = script(RELEASE, &claim.asked.key);
+    let mut command = script(RELEASE, &claim.keyed.key);
     command.arg(record::of_holder(claim.token).as_slice());
     command
 }

@@ -46,10 +46,10 @@ impl Store {
     }
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
-        let Claim { asked, token, lifetimes } = claim;
+        let Claim { keyed, token, lifetimes } = claim;
         match self {
             Store::Memory(memory) => {
-                memory.claim(Instant::now(), asked.key, asked.fingerprint, *token, lifetimes.lease)
+                memory.claim(Instant::now(), keyed.key, keyed.fingerprint, *token, lifetimes.lease)
             }
             Store::Shared(shared) => shared.claim(claim).await,
         }
@@ -57,11 +57,11 @@ impl Store {
 
     /// Writes the answer if the key is still the claim's, or nobody's. False: it is another's now.
     pub(super) async fn complete(&self, claim: &Claim, answer: &StoredResponse) -> Result<bool, StoreError> {
-        let Claim { asked, token, lifetimes } = claim;
+        let Claim { keyed, token, lifetimes } = claim;
         match self {
             Store::Memory(memory) => {
                 let (now, answer) = (Instant::now(), answer.clone());
-                Ok(memory.complete(now, asked.key, asked.fingerprint, *token, answer, lifetimes.ttl))
+                Ok(memory.complete(now, keyed.key, keyed.fingerprint, *token, answer, lifetimes.ttl))
             }
             Store::Shared(shared) => shared.complete(claim, answer).await,
         }
@@ -71,7 +71,7 @@ impl Store {
     pub(super) async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         match self {
             Store::Memory(memory) => {
-                memory.release(claim.asked.key, claim.token);
+                memory.release(claim.keyed.key, claim.token);
                 Ok(())
             }
             Store::Shared(shared) => shared.release(claim).await,

@@ -18,7 +18,7 @@ pub use retry::{MaybeApplied, RetryStats};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Request;
@@ -86,6 +86,24 @@ pub struct Stats {
     pub connections_failed: u64,
 }
 
+/// Result of a request to a vendor.
+#[derive(Debug)]
+pub struct Sent {
+    /// The vendor's reply, or the error of transport.
+    pub result: Result<UpstreamReply, TransportError>,
+    /// Time from sending to the result, pauses between attempts included.
+    pub waited: Duration,
+}
+
+/// A vendor's reply after all attempts.
+#[derive(Debug)]
+pub struct UpstreamReply {
+    /// The reply to the last attempt.
+    pub response: Reply,
+    /// True if an attempt before the last one may have applied the update.
+    pub maybe_applied: bool,
+}
+
 impl Upstream {
     /// Prepares the way to a vendor, which counts into `traffic`; connects to nothing yet.
     pub fn new(settings: settings::Upstream, traffic: Arc<Traffic>) -> Result<Self, String> {
@@ -124,23 +142,25 @@ impl Upstream {
         })
     }
 
-    /// Sends a request with the gateway's credential and reads the whole answer, all before `deadline`. The credential is
-    /// not in the answer, should the vendor have echoed it.
-    pub async fn send(
-        &self,
-        request: Request<Bytes>,
-        deadline: impl Into<Deadline>,
-    ) -> Result<Reply, TransportError> {
-        let exchange = UpstreamRequest::new(request, deadline);
-        // One slow vendor never takes what the others need. Full is said at once: a queue would only make every caller
-        // slow. An exchange holds its place while it pauses.
-        let Ok(_place) = self.places.try_acquire() else {
+    /// Sends a request with the gateway's credential and reads the whole reply, all before `deadline`. The credential is
+    /// masked in the reply, should the vendor echo it.
+    pub async fn send(&self, request: Request<Bytes>, deadline: impl Into<Deadline>) -> Sent {
+        let started = Instant::now();
+        let result = self.exchange(UpstreamRequest::new(request, deadline)).await;
+        Sent { result, waited: started.elapsed() }
+    }
+
+    async fn exchange(&self, request: UpstreamRequest) -> Result<UpstreamReply, TransportError> {
+        // A slow vendor must not take what the other upstreams need. Above the limit a request is refused at once: a
+        // queue would make every caller slow. A request keeps its permit during the pauses between its attempts.
+        let Ok(_permit) = self.places.try_acquire() else {
             self.shed.fetch_add(1, Relaxed);
             return Err(TransportError::full(self.settings.max_in_flight));
         };
-        // Around the circuit and the limit, so that both see every attempt: what is open or over the limit is not tried
-        // again.
-        Retry::new(Policy::new(&self.retries), &self.stack).oneshot(exchange).await
+        // Around the circuit and the limit, so that both see every attempt: a request that they refuse is not retried.
+        let response = Retry::new(Policy::new(&self.retries), &self.stack).oneshot(request).await?;
+        let maybe_applied = response.extensions().get::<MaybeApplied>().is_some();
+        Ok(UpstreamReply { response, maybe_applied })
     }
 
     /// What it is doing and what it did.

@@ -40,6 +40,10 @@ fn groups() -> Vec<Group> {
         for file in list(&folder) {
             let name = format!("{vendor}/{}", file.file_stem().unwrap().to_string_lossy());
             let story = Tree::parse(&fs::read(&file).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+            // The API serves no reads yet; the adapters' own tests tell these.
+            if text(&story, "method") == Some("GET") {
+                continue;
+            }
             let settings = match story.get("upstream") {
                 None => String::new(),
                 // A TOML value is written like a JSON one, as far as settings go.

@@ -121,7 +121,7 @@ fn count_panics() -> Arc<AtomicUsize> {
 }
 
 fn body(job: Job) -> String {
-    let takes_objects = job.spec.reads && job.spec.rows.iter().any(|row| row.field.name() == "context");
+    let takes_objects = job.spec.is_mergeable();
     if job.case.large && takes_objects {
         return format!("{{\"context\":{{\"text\":\"{}\"}}}}", "x".repeat(LARGE));
     }

@@ -4,12 +4,12 @@
 //! lose the members that it does not know. Here a value is the slice of text where it stands ([`Raw`]), and
 //! [`Reader`] proves on its way that the slice is JSON (RFC 8259) without repeated member names (RFC 7493).
 
-mod malformed;
+mod error;
 mod reader;
 mod text;
 mod value;
 
-pub use malformed::Malformed;
+pub use error::{JsonError, JsonErrorKind};
 pub use reader::Reader;
 pub use text::{compact, quote, quoted, unescape};
 pub use value::{Key, Kind, Raw};

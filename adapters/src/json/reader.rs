@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use wide::u8x16;
 
-use super::malformed::{Malformed, Wrong};
+use super::error::{JsonError, JsonErrorKind};
 use super::value::{Key, Kind, Raw};
 
 /// Objects and arrays may nest this deep; deeper texts are refused, so that no reader after us needs a deep stack.
@@ -28,7 +28,7 @@ pub struct Reader<'a> {
     names: Vec<Key<'a>>,
 }
 
-type Walk<T> = Result<T, Malformed>;
+type Walk<T> = Result<T, JsonError>;
 
 impl<'a> Reader<'a> {
     /// A reader of what a caller sent: I-JSON, so lone surrogates are refused too.
@@ -53,8 +53,8 @@ impl<'a> Reader<'a> {
         self.bytes().get(self.at).copied()
     }
 
-    fn fail<T>(&self, wrong: Wrong) -> Walk<T> {
-        Err(Malformed::new(self.at, wrong))
+    fn fail<T>(&self, wrong: JsonErrorKind) -> Walk<T> {
+        Err(JsonError::new(self.at, wrong))
     }
 
     #[inline]
@@ -74,14 +74,14 @@ impl<'a> Reader<'a> {
             Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
             Some(b't' | b'f') => Ok(Kind::Boolean),
             Some(b'n') => Ok(Kind::Null),
-            Some(_) => self.fail(Wrong::NoValue),
-            None => self.fail(Wrong::EndsBeforeValue),
+            Some(_) => self.fail(JsonErrorKind::NoValue),
+            None => self.fail(JsonErrorKind::EndsBeforeValue),
         }
     }
 
     /// Walks the object that stands next: `each` gets a member's name and must walk over its value.
     pub fn object(&mut self, mut each: impl FnMut(Key<'a>, &mut Reader<'a>) -> Walk<()>) -> Walk<()> {
-        self.open(b'{', Wrong::NoObject)?;
+        self.open(b'{', JsonErrorKind::NoObject)?;
         let first_name = self.names.len();
         let mut sorts = 0;
         self.space();
@@ -98,14 +98,14 @@ impl<'a> Reader<'a> {
                     self.end_names(first_name)?;
                     return self.close();
                 }
-                _ => return self.fail(Wrong::NoObjectEnd),
+                _ => return self.fail(JsonErrorKind::NoObjectEnd),
             }
         }
     }
 
     /// Walks the array that stands next: `each` must walk over one item.
     pub fn array(&mut self, mut each: impl FnMut(&mut Reader<'a>) -> Walk<()>) -> Walk<()> {
-        self.open(b'[', Wrong::NoArray)?;
+        self.open(b'[', JsonErrorKind::NoArray)?;
         self.space();
         if self.byte() == Some(b']') {
             return self.close();
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
             match self.byte() {
                 Some(b',') => self.at += 1,
                 Some(b']') => return self.close(),
-                _ => return self.fail(Wrong::NoArrayEnd),
+                _ => return self.fail(JsonErrorKind::NoArrayEnd),
             }
         }
     }
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         self.value()?;
         match self.text.get(start..self.at) {
             Some(text) => Ok(Raw(text)),
-            None => self.fail(Wrong::NoValue),
+            None => self.fail(JsonErrorKind::NoValue),
         }
     }
 
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
     /// Nothing but white space may follow.
     pub fn end(&mut self) -> Walk<()> {
         self.space();
-        if self.at == self.text.len() { Ok(()) } else { self.fail(Wrong::TextBehind) }
+        if self.at == self.text.len() { Ok(()) } else { self.fail(JsonErrorKind::TextBehind) }
     }
 
     fn skip(&mut self) -> Walk<()> {
@@ -169,18 +169,18 @@ impl<'a> Reader<'a> {
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(_) => self.fail(Wrong::NoValue),
-            None => self.fail(Wrong::EndsBeforeValue),
+            Some(_) => self.fail(JsonErrorKind::NoValue),
+            None => self.fail(JsonErrorKind::EndsBeforeValue),
         }
     }
 
-    fn open(&mut self, bracket: u8, wrong: Wrong) -> Walk<()> {
+    fn open(&mut self, bracket: u8, wrong: JsonErrorKind) -> Walk<()> {
         self.space();
         if self.byte() != Some(bracket) {
             return self.fail(wrong);
         }
         if self.depth == MAX_DEPTH {
-            return self.fail(Wrong::TooDeep);
+            return self.fail(JsonErrorKind::TooDeep);
         }
         self.depth += 1;
         self.at += 1;
@@ -199,20 +199,20 @@ impl<'a> Reader<'a> {
     fn key(&mut self, first_name: usize, sorts: &mut u64) -> Walk<Key<'a>> {
         self.space();
         if self.byte() != Some(b'"') {
-            return self.fail(Wrong::NoName);
+            return self.fail(JsonErrorKind::NoName);
         }
         let start = self.at;
         let key = self.string()?;
         self.space();
         if self.byte() != Some(b':') {
-            return self.fail(Wrong::NoColon);
+            return self.fail(JsonErrorKind::NoColon);
         }
         self.at += 1;
         let sort = key.sort();
         if *sorts & sort != 0 {
             let seen = self.names.get(first_name..).unwrap_or_default();
             if seen.len() <= PAIRWISE && seen.iter().any(|other| same_name(other, &key)) {
-                return Err(Malformed::new(start, Wrong::Twice));
+                return Err(JsonError::new(start, JsonErrorKind::Twice));
             }
         }
         *sorts |= sort;
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
             names.sort_unstable();
             let twice = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
             if twice {
-                return self.fail(Wrong::TwiceInThis);
+                return self.fail(JsonErrorKind::TwiceInThis);
             }
         }
         self.names.truncate(first_name);
@@ -256,8 +256,8 @@ impl<'a> Reader<'a> {
             match self.byte() {
                 Some(b'"') => return Ok(self.at),
                 Some(b'\\') => self.escape()?,
-                Some(_) => return self.fail(Wrong::Control),
-                None => return self.fail(Wrong::EndsInString),
+                Some(_) => return self.fail(JsonErrorKind::Control),
+                None => return self.fail(JsonErrorKind::EndsInString),
             }
             self.at += plain_run(self.bytes().get(self.at..).unwrap_or_default());
         }
@@ -273,22 +273,22 @@ impl<'a> Reader<'a> {
             Some(b'u') => {
                 let unit = self.hex4()?;
                 match unit {
-                    0xDC00..=0xDFFF if self.strict => self.fail(Wrong::LoneSurrogate),
+                    0xDC00..=0xDFFF if self.strict => self.fail(JsonErrorKind::LoneSurrogate),
                     0xD800..=0xDBFF if self.strict => {
                         if self.byte() != Some(b'\\') || self.bytes().get(self.at + 1) != Some(&b'u') {
-                            return self.fail(Wrong::LoneSurrogate);
+                            return self.fail(JsonErrorKind::LoneSurrogate);
                         }
                         self.at += 1;
                         match self.hex4()? {
                             0xDC00..=0xDFFF => Ok(()),
-                            _ => self.fail(Wrong::LoneSurrogate),
+                            _ => self.fail(JsonErrorKind::LoneSurrogate),
                         }
                     }
                     _ => Ok(()),
                 }
             }
-            Some(_) => self.fail(Wrong::NoSuchEscape),
-            None => self.fail(Wrong::EndsInString),
+            Some(_) => self.fail(JsonErrorKind::NoSuchEscape),
+            None => self.fail(JsonErrorKind::EndsInString),
         }
     }
 
@@ -301,7 +301,7 @@ impl<'a> Reader<'a> {
                 self.at += 5;
                 Ok(unit)
             }
-            None => self.fail(Wrong::NoHex),
+            None => self.fail(JsonErrorKind::NoHex),
         }
     }
 
@@ -310,7 +310,7 @@ impl<'a> Reader<'a> {
             self.at += word.len();
             return Ok(());
         }
-        self.fail(Wrong::NoValue)
+        self.fail(JsonErrorKind::NoValue)
     }
 
     fn number(&mut self) -> Walk<()> {
@@ -319,24 +319,24 @@ impl<'a> Reader<'a> {
         }
         match self.byte() {
             Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.digits(Wrong::NoDigit)?,
-            _ => return self.fail(Wrong::NoDigit),
+            Some(b'1'..=b'9') => self.digits(JsonErrorKind::NoDigit)?,
+            _ => return self.fail(JsonErrorKind::NoDigit),
         }
         if self.byte() == Some(b'.') {
             self.at += 1;
-            self.digits(Wrong::NoFraction)?;
+            self.digits(JsonErrorKind::NoFraction)?;
         }
         if let Some(b'e' | b'E') = self.byte() {
             self.at += 1;
             if let Some(b'+' | b'-') = self.byte() {
                 self.at += 1;
             }
-            self.digits(Wrong::NoExponent)?;
+            self.digits(JsonErrorKind::NoExponent)?;
         }
         Ok(())
     }
 
-    fn digits(&mut self, wrong: Wrong) -> Walk<()> {
+    fn digits(&mut self, wrong: JsonErrorKind) -> Walk<()> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.byte() {
             self.at += 1;
@@ -345,8 +345,42 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl<'a> Raw<'a> {
+    /// Reader over this value, which is known to be well-formed.
+    pub fn reader(self) -> Reader<'a> {
+        Reader::over(self.text(), false)
+    }
+
+    /// Members of an object; empty for any other kind.
+    pub fn members(self) -> Vec<(Key<'a>, Raw<'a>)> {
+        let mut members = Vec::new();
+        if self.kind() == Kind::Object {
+            // A `Raw` was checked when it was read, so this walk cannot fail.
+            let walked = self.reader().object(|key, reader| {
+                members.push((key, reader.raw()?));
+                Ok(())
+            });
+            debug_assert!(walked.is_ok(), "a raw value is well-formed");
+        }
+        members
+    }
+
+    /// Items of an array; empty for any other kind.
+    pub fn items(self) -> Vec<Raw<'a>> {
+        let mut items = Vec::new();
+        if self.kind() == Kind::Array {
+            let walked = self.reader().array(|reader| {
+                items.push(reader.raw()?);
+                Ok(())
+            });
+            debug_assert!(walked.is_ok(), "a raw value is well-formed");
+        }
+        items
+    }
+}
+
 fn utf8(bytes: &[u8]) -> Walk<&str> {
-    simdutf8::compat::from_utf8(bytes).map_err(|e| Malformed::new(e.valid_up_to(), Wrong::NotUtf8))
+    simdutf8::compat::from_utf8(bytes).map_err(|e| JsonError::new(e.valid_up_to(), JsonErrorKind::NotUtf8))
 }
 
 fn same_name(one: &Key<'_>, other: &Key<'_>) -> bool {

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::value::Raw;
-
 /// The text that the inside of a JSON string stands for. Half of a surrogate pair becomes U+FFFD.
 pub fn unescape(written: &str) -> Cow<'_, str> {
     // Most of these are short: a plain loop is over before a clever search begins.
@@ -84,9 +82,9 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// A value without the white space between its tokens; everything else as it was written.
-pub fn compact(value: Raw<'_>) -> String {
-    let mut out = String::with_capacity(value.text().len());
-    let mut rest = value.text();
+pub fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
     while let Some(at) = rest.find(['"', ' ', '\t', '\n', '\r']) {
         let (before, found) = rest.split_at(at);
         out.push_str(before);

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::reader::Reader;
 use super::text::unescape;
 
 /// What sort of value stands somewhere.
@@ -44,6 +43,11 @@ impl<'a> Raw<'a> {
     /// The JSON literal `null`.
     pub const NULL: Raw<'static> = Raw("null");
 
+    /// A value whose text is known to be JSON.
+    pub(crate) fn trusted(text: &'a str) -> Self {
+        Raw(text)
+    }
+
     /// The text of the value.
     pub fn text(self) -> &'a str {
         self.0
@@ -78,38 +82,6 @@ impl<'a> Raw<'a> {
             "false" => Some(false),
             _ => None,
         }
-    }
-
-    /// A reader that walks this value, which is known to be well-formed.
-    pub fn reader(self) -> Reader<'a> {
-        Reader::over(self.0, false)
-    }
-
-    /// The members of an object value; none for any other kind.
-    pub fn members(self) -> Vec<(Key<'a>, Raw<'a>)> {
-        let mut members = Vec::new();
-        if self.kind() == Kind::Object {
-            // The value came out of a reader, so that this walk cannot fail.
-            let walked = self.reader().object(|key, reader| {
-                members.push((key, reader.raw()?));
-                Ok(())
-            });
-            debug_assert!(walked.is_ok(), "a raw value is well-formed");
-        }
-        members
-    }
-
-    /// The items of an array value; none for any other kind.
-    pub fn items(self) -> Vec<Raw<'a>> {
-        let mut items = Vec::new();
-        if self.kind() == Kind::Array {
-            let walked = self.reader().array(|reader| {
-                items.push(reader.raw()?);
-                Ok(())
-            });
-            debug_assert!(walked.is_ok(), "a raw value is well-formed");
-        }
-        items
     }
 
     /// Whether this is a number without fraction, exponent or sign.

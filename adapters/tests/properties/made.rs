@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parlance_adapters::{Convert, Row, Spec};
+use parlance_adapters::{Conversion, Row, Spec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -93,11 +93,13 @@ pub(crate) fn near(spec: &Spec) -> BoxedStrategy<Vec<u8>> {
 
 /// The smallest patch that sets this row.
 pub(crate) fn row_value(row: &Row) -> String {
-    let value = match row.convert {
-        Convert::ContextAsText { .. } | Convert::Object | Convert::ObjectOrString => "{\"k\": 1.50}",
-        Convert::Text { .. } => "\"text-1\"",
-        Convert::Id { .. } => "{\"id\": \"id-1\"}",
-        Convert::Flag => "true",
+    let value = match row.conversion {
+        Conversion::ContextAsText { .. } | Conversion::Object | Conversion::ObjectOrString => "{\"k\": 1.50}",
+        Conversion::Text { .. } => "\"text-1\"",
+        Conversion::Id { .. } => "{\"id\": \"id-1\"}",
+        Conversion::Flag => "true",
+        Conversion::Word(words) => &format!("\"{}\"", words[0].0),
+        Conversion::Strings => "[\"text-1\"]",
     };
     format!("{{\"{}\": {value}}}", row.field.name())
 }

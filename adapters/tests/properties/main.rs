@@ -18,13 +18,15 @@ mod requests;
 mod support;
 mod ways;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use parlance_adapters::{ALL, Adapter, Done, Spec, Target, Unusable, Upstream, locate, vendor};
+use parlance_adapters::{
+    ALL, Adapter, DecodeContext, DecodeError, Encoded, Spec, Target, UpstreamCall, VendorEndpoint, locate,
+    vendor,
+};
 use proptest::prelude::*;
 use support::{Story, Tree, upstream};
 
@@ -43,9 +45,9 @@ impl std::fmt::Debug for One {
 }
 
 impl std::ops::Deref for One {
-    type Target = dyn Adapter;
+    type Target = &'static dyn Adapter;
     fn deref(&self) -> &Self::Target {
-        self.0
+        &self.0
     }
 }
 
@@ -54,13 +56,21 @@ fn adapter() -> impl Strategy<Value = One> {
 }
 
 /// The usual upstream of the vendor, with every setting given.
-fn usual(spec: &Spec) -> Upstream {
+fn usual(spec: &Spec) -> VendorEndpoint {
     let settings: Vec<_> = spec.settings.iter().map(|setting| (setting.key, "setting-1")).collect();
     upstream(spec, "up-1", &settings)
 }
 
-fn target<'a>(spec: &'static Spec, upstream: &'a Upstream) -> Target<'a> {
-    locate(spec, upstream, Cow::Borrowed("asked-1")).expect("an ordinary id")
+fn target(spec: &Spec, upstream: &VendorEndpoint) -> Target {
+    locate(spec, upstream, "asked-1").expect("an ordinary id")
+}
+
+/// The call, without the stored context where it needs one.
+fn unmerged(encoded: Encoded) -> UpstreamCall {
+    match encoded {
+        Encoded::Ready(call) => call,
+        Encoded::NeedsStored(pending) => pending.into_unmerged(),
+    }
 }
 
 /// The vendor's own sample of a successful answer.
@@ -99,10 +109,10 @@ fn reply(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
 }
 
 /// What a caller gets of this answer, as bytes; `None` where it holds no conversation.
-fn written(spec: &'static Spec, reply: &Response<Bytes>) -> Result<Vec<u8>, Unusable> {
+fn written(spec: &'static Spec, reply: &Response<Bytes>) -> Result<Vec<u8>, DecodeError> {
     let upstream = usual(spec);
     let target = target(spec, &upstream);
-    let conversation = vendor(spec.vendor).unwrap().decode(&Done { target: &target, set: &[] }, reply)?;
+    let conversation = vendor(spec.vendor).unwrap().decode(&DecodeContext::of_read(&target), reply)?;
     let mut out = Vec::new();
     conversation.write(target.id(), spec.vendor, &upstream.name, &[], &mut out);
     Ok(out)

@@ -51,9 +51,9 @@ impl Endpoint {
     /// The endpoint of an upstream's tokens: reached as the upstream is (authorities, connect timeout), but under its own
     /// rule about addresses. Connects to nothing yet.
     pub(super) fn new(settings: &settings::Upstream, oauth2: &OAuth2) -> Result<Self, String> {
-        let wrong = |what: String| format!("token_url {what}");
+        let wrong = |what: &dyn std::fmt::Display| format!("token_url {what}");
         let mut adapter = settings.adapter.clone();
-        adapter.origin = Origin::parse(&oauth2.token_url).map_err(wrong)?;
+        adapter.origin = Origin::parse(&oauth2.token_url).map_err(|e| wrong(&e))?;
         let way = settings::Upstream {
             adapter,
             allow_private: oauth2.allow_private,
@@ -63,7 +63,7 @@ impl Endpoint {
         };
         Ok(Endpoint {
             client: Client::new(&way)?,
-            uri: oauth2.token_url.parse().map_err(|_| wrong("is not a URL".to_owned()))?,
+            uri: oauth2.token_url.parse().map_err(|_| wrong(&"is not a URL"))?,
             client_id: oauth2.client_id.clone(),
             scope: oauth2.scope.clone(),
             style: oauth2.style,
