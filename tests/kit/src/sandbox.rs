@@ -28,6 +28,8 @@ pub struct Sent {
     pub body: String,
     /// The status of the reply; `None` where none was sent.
     pub status: Option<u16>,
+    /// The number of its connection.
+    pub connection: u64,
     /// Whether it changed something at the vendor.
     pub effect: bool,
     /// The time of its arrival, in milliseconds since the sandbox started.
@@ -44,6 +46,7 @@ impl Sent {
             headers: headers.map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
             body: text(&entry["body"]),
             status: entry["status"].as_u64().map(|status| u16::try_from(status).unwrap()),
+            connection: entry["connection"].as_u64().unwrap(),
             effect: entry["effect"].as_bool().unwrap(),
             ms: entry["ms"].as_u64().unwrap(),
         }
