@@ -349,6 +349,6 @@ fn rules_count_skip_and_filter() {
         assert!(reply.json()["error"].as_str().unwrap().contains(word), "{}", reply.text());
     }
     // A list with one mistake adds nothing.
-    assert_eq!(rig.ask("POST", "/faults", &json!([{"mode": "status"}, {"mode": "nap"}])).status, 400);
+    assert_eq!(rig.ask("POST", "/faults", json!([{"mode": "status"}, {"mode": "nap"}])).status, 400);
     assert_eq!(rig.ask("GET", "/faults", &Value::Null).json(), json!([]));
 }

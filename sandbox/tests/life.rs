@@ -124,7 +124,7 @@ fn the_ledger_and_its_summary() {
     );
     rig.ask("DELETE", "/ledger", &Value::Null);
     assert_eq!(summary()["vendors"]["kakiyo"]["requests"], 0);
-    rig.ask("PUT", "/ledger", &json!({"enabled": false}));
+    rig.ask("PUT", "/ledger", json!({"enabled": false}));
     assert_eq!(rig.patch("kakiyo", rig.effective("kakiyo")).status, 200);
     assert_eq!(summary()["vendors"]["kakiyo"]["requests"], 0);
     let silent = Rig::with(Options { ledger: false, ..Options::default() });

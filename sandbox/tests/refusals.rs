@@ -113,10 +113,7 @@ fn credentials() {
         }
         // Other keys can be made good, and the demo key bad.
         let other = "o".repeat(40);
-        assert_eq!(
-            rig.ask("PUT", &format!("/credentials/{vendor}"), &json!({"accept": [other]})).status,
-            200
-        );
+        assert_eq!(rig.ask("PUT", &format!("/credentials/{vendor}"), json!({"accept": [other]})).status, 200);
         case.expect("replaced", 401, "PATCH", &path, &case.fields("", &[]), body);
     }
     let case = Case { rig: &Rig::new(), vendor: "kakiyo" };
@@ -210,7 +207,7 @@ fn members_types_and_limits() {
         rig.patch("kakiyo", &format!(r#"{{"customData":"{}"}}"#, text(3000))).json()["customDataLength"],
         3000
     );
-    rig.ask("PUT", "/settings/kakiyo", &json!({"over_limit": "truncate"}));
+    rig.ask("PUT", "/settings/kakiyo", json!({"over_limit": "truncate"}));
     assert_eq!(
         rig.patch("kakiyo", &format!(r#"{{"customData":"{}"}}"#, text(3001))).json()["customDataLength"],
         3000
@@ -374,7 +371,7 @@ fn agentphone_has_three_shapes_to_choose_from() {
     let rig = Rig::new();
     for (shape, pointer) in [("docs", "/error/message"), ("openapi", "/detail/0/msg"), ("detail", "/detail")]
     {
-        assert_eq!(rig.ask("PUT", "/settings/agentphone", &json!({"error_shape": shape})).status, 200);
+        assert_eq!(rig.ask("PUT", "/settings/agentphone", json!({"error_shape": shape})).status, 200);
         for reply in [
             rig.call("agentphone", "GET", "/v1/conversations", &[], ""),
             rig.patch("agentphone", r#"{"metadata":1}"#),
@@ -382,7 +379,7 @@ fn agentphone_has_three_shapes_to_choose_from() {
             assert!(reply.json().pointer(pointer).is_some_and(Value::is_string), "{shape}: {}", reply.text());
         }
     }
-    rig.ask("PUT", "/settings/agentphone", &json!({"error_shape": "docs"}));
+    rig.ask("PUT", "/settings/agentphone", json!({"error_shape": "docs"}));
     let details = &rig.patch("agentphone", r#"{"metadata":1}"#).json()["error"]["details"];
     assert_eq!(details[0]["field"], "metadata");
 }

@@ -101,7 +101,7 @@ fn scopes_revocation_and_expiry() {
     assert_eq!(rig.ask("POST", "/tokens/revoke", &Value::Null).json(), json!({"revoked": 2}));
     assert_eq!(update(&rig, &writer, &unique(), r#"{"title":"t"}"#).status, 401);
     assert_eq!(read(), 401);
-    rig.ask("PUT", "/tokens", &json!({"expires_in": 1}));
+    rig.ask("PUT", "/tokens", json!({"expires_in": 1}));
     let short = token(&json!({}));
     assert_eq!(update(&rig, &short, &unique(), r#"{"title":"t"}"#).status, 200);
     std::thread::sleep(Duration::from_millis(1_050));
@@ -118,7 +118,7 @@ fn refusals_in_two_shapes() {
     let bad = format!("Basic {}", STANDARD.encode(format!("{id}:nope")));
     let whole = format!("client_id={id}&client_secret={secret}&grant_type=client_credentials");
     for (shape, code) in [("stytch", "error_type"), ("rfc6749", "error")] {
-        assert_eq!(rig.ask("PUT", "/settings/cuadra", &json!({"token_errors": shape})).status, 200);
+        assert_eq!(rig.ask("PUT", "/settings/cuadra", json!({"token_errors": shape})).status, 200);
         let expect = |reply: &Reply, status: u16, what: &str| {
             assert_eq!(
                 (reply.status, &reply.json()[code]),

@@ -83,7 +83,7 @@ fn sigmamind_replaces_the_variables_and_prefixes_the_agent() {
     assert_eq!(chat["agent"]["agentId"], "agent_Zz9");
     assert_eq!(chat["messages"][2]["content"], json!(["Thank you.", "How can I help you today?"]));
     assert_eq!(rig.get("sigmamind", &rig.path("sigmamind")).json(), chat);
-    assert_eq!(rig.ask("PUT", "/settings/sigmamind", &json!({"dynamic_variables": "merge"})).status, 200);
+    assert_eq!(rig.ask("PUT", "/settings/sigmamind", json!({"dynamic_variables": "merge"})).status, 200);
     let merged = rig.patch("sigmamind", r#"{"dynamicVariables":{"plan":"b"}}"#).json();
     assert_eq!(merged["dynamicVariables"], json!({"customer_name": "Ann", "plan": "b"}));
 }
@@ -171,7 +171,7 @@ fn a_reset_brings_everything_back() {
         assert_eq!(rig.patch(vendor, rig.effective(vendor)).status, 200, "{vendor}");
     }
     rig.fault(&json!({"mode": "status"}));
-    rig.ask("PUT", "/credentials/kakiyo", &json!({"accept": []}));
+    rig.ask("PUT", "/credentials/kakiyo", json!({"accept": []}));
     let before = rig.entries("kakiyo").last().unwrap()["sequence"].as_u64().unwrap();
     assert_eq!(rig.ask("POST", "/reset", &Value::Null).status, 200);
     assert_eq!(rig.get("agentphone", &rig.path("agentphone")).json()["metadata"]["orderId"], "ORD-12345");

@@ -259,7 +259,7 @@ async fn what_was_missing_is_found_when_it_comes() {
     let vitals = gateway.vitals();
     eventually("it is rejected", async || vitals.stats().reloads_rejected == 1).await;
     // A file that nobody watches: only trying again finds it.
-    std::fs::write(&key, &bench.key("kakiyo")).unwrap();
+    std::fs::write(&key, bench.key("kakiyo")).unwrap();
     generation(&gateway, 2).await;
     assert_eq!(vitals.stats().reloads_rejected, 1, "the same fault counts once");
     let mut conn = Connection::open(gateway.api()).await.unwrap();

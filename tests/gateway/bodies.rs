@@ -65,7 +65,7 @@ fn a_body_up_to_the_limit() {
     let frame = r#"{"context":{"a":""}}"#.len();
     let body = |length: usize| format!(r#"{{"context":{{"a":"{}"}}}}"#, "x".repeat(length - frame));
     // The whole limit, told by length and in chunks. The vendor may think of it what it likes.
-    rig.fault(&json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
+    rig.fault(json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
     assert_eq!(rig.patch(SMS, &body(LIMIT)).status, 200);
     let text = body(LIMIT);
     let mut chunked = Vec::new();
@@ -152,7 +152,7 @@ fn what_is_no_json_is_refused() {
     }
     rig.nothing_sent();
     // 128 levels are not too many.
-    rig.fault(&json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
+    rig.fault(json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
     let answer = rig.patch(SMS, &deep(126));
     assert_eq!(answer.status, 200, "{}", answer.text());
     rig.finish();

@@ -67,7 +67,7 @@ fn a_trace_is_continued() {
 #[test]
 fn an_answer_has_its_headers_and_none_of_the_vendors() {
     let rig = usual();
-    rig.fault(&json!({
+    rig.fault(json!({
         "vendor": "kakiyo", "mode": "respond_after_apply", "count": 2,
         "headers": [
             ["Set-Cookie", "session=1"], ["X-Powered-By", "vendor"], ["Server", "vendor/1"], ["Etag", "\"1\""],
@@ -91,7 +91,7 @@ fn an_answer_has_its_headers_and_none_of_the_vendors() {
 #[test]
 fn the_time_spent_on_the_vendor_is_told_apart() {
     let rig = usual();
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 300 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 300 }));
     let answer = rig.patch(ID, BODY);
     let timing = answer.header("server-timing").unwrap();
     let upstream: f64 = timing["upstream;dur=".len()..timing.find(',').unwrap()].parse().unwrap();

@@ -51,7 +51,7 @@ fn what_cannot_be_an_id_is_refused() {
 #[test]
 fn whatever_is_in_it_an_id_is_one_segment() {
     let rig = usual();
-    rig.fault(&json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
+    rig.fault(json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
     let long = "a".repeat(512);
     let wide = "%C3%A4".repeat(256);
     // What is asked for, what goes upstream, and the id in the answer.

@@ -11,7 +11,7 @@ const ID: &str = "sales:chat_12345abcde";
 #[test]
 fn what_is_in_flight_is_finished_before_the_end() {
     let rig = usual();
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1000 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1000 }));
     let request = Request::patch(ID, r#"{"context":"in flight"}"#);
     let mut connection = rig.connect();
     connection.write(&request.encode());
@@ -46,7 +46,7 @@ fn ctrl_c_ends_it_too() {
 #[test]
 fn what_takes_too_long_is_answered_all_the_same() {
     let rig = with("[server]\ndrain_timeout = \"200ms\"\n");
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "hang" }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "hang" }));
     let mut connection = rig.connect();
     let request = Request::patch(ID, r#"{"context":"c"}"#);
     connection.write(&request.encode());
@@ -64,7 +64,7 @@ fn what_takes_too_long_is_answered_all_the_same() {
 #[test]
 fn every_request_is_one_line_without_a_secret() {
     let rig = usual().keeping("body-of-the-caller").keeping("chat_12345abcde").keeping("sent-by-the-vendor");
-    rig.fault(&json!({
+    rig.fault(json!({
         "vendor": "agentphone", "mode": "status", "status": 400,
         "body": { "detail": format!("key {} is sent-by-the-vendor", rig.key("agentphone")) },
     }));

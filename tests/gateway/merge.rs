@@ -136,7 +136,7 @@ fn a_failed_read_changes_nothing() {
 #[test]
 fn a_failed_write_after_the_read_is_told_as_one() {
     let rig = with("[defaults]\nmax_attempts = 1\n");
-    rig.fault(&json!({ "vendor": "agentphone", "method": "PATCH", "mode": "reset_after_request" }));
+    rig.fault(json!({ "vendor": "agentphone", "method": "PATCH", "mode": "reset_after_request" }));
     let answer = merge(&rig, "sms:conv_def456", r#"{"context":{"a":1}}"#);
     answer.is_problem(502, "vendor-unreachable");
     assert_eq!(answer.json()["update_applied"], "unknown");

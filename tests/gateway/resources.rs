@@ -138,7 +138,7 @@ fn the_admin_listener_tells_health_and_the_configuration() {
 fn vendors_that_fail_do_not_make_it_unready() {
     let rig = usual();
     for vendor in parlance_sandbox::vendors() {
-        rig.fault(&json!({ "vendor": vendor, "mode": "reset_on_accept", "count": 0 }));
+        rig.fault(json!({ "vendor": vendor, "mode": "reset_on_accept", "count": 0 }));
     }
     for id in ["sales:a", "support:a", "voice:a"] {
         let body = if id.starts_with("support") { r#"{"archived":true}"# } else { r#"{"context":{"a":1}}"# };

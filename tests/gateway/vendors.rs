@@ -85,7 +85,7 @@ fn two_accounts_at_one_vendor_and_a_base_path() {
         "[upstreams.other]\nvendor = \"kakiyo\"\nbase_url = \"${kakiyo}/proxy/x\"\ncredential = { value = \"second-key-of-kakiyo\" }\n",
     )
     .keeping("second-key-of-kakiyo");
-    rig.fault(&json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
+    rig.fault(json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
     rig.patch("other:1", r#"{"context":"c"}"#);
     rig.patch("sales:1", r#"{"context":"c"}"#);
     let sent = rig.sent("kakiyo");

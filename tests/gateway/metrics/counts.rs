@@ -196,7 +196,7 @@ fn callers_vendors_metrics_and_the_log_count_the_same() {
 #[test]
 fn callers_that_hang_up_are_counted_too() {
     let rig = rig();
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "hang", "count": 3 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "hang", "count": 3 }));
     for already in 0..3 {
         let mut connection = rig.connect();
         connection.write(&Request::patch(ID, BODY).encode());
@@ -214,7 +214,7 @@ fn callers_that_hang_up_are_counted_too() {
 #[test]
 fn many_callers_at_a_time_lose_no_count() {
     let rig = rig();
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "status", "status": 500, "count": 20 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "status", "status": 500, "count": 20 }));
     let seen: Vec<Answered> = thread::scope(|scope| {
         let callers: Vec<_> = (0..6)
             .map(|caller| {

@@ -45,7 +45,7 @@ fn every_metric_is_described_as_it_is() {
     };
     assert_eq!(ask(ID, BODY), 200);
     assert_eq!(ask(&format!("token:{}", rig.conversation("cuadra")), r#"{"context":{"a":1}}"#), 200);
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "reset_after_request" }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "reset_after_request" }));
     assert_eq!(ask(ID, BODY), 502);
 
     let metrics = scrape(&rig);

@@ -61,7 +61,7 @@ fn what_a_vendor_does_wrong() {
         (520, "5xx", 502, "vendor-error"),
     ];
     for (code, shown, answer, error) in answers {
-        rig.fault(&status(code));
+        rig.fault(status(code));
         let sent = [("upstream", "sales"), ("vendor", "kakiyo"), ("http_response_status_code", shown)];
         let served = [
             ("upstream", "sales"),
@@ -110,7 +110,7 @@ fn what_is_tried_again() {
     let rig = usual();
     let retries = "parlance_upstream_retries_total";
     let later = json!([["Retry-After", "1"]]);
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "status", "status": 429, "headers": later }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "status", "status": 429, "headers": later }));
     let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY), 200);
     moves(
         &rig,
@@ -122,7 +122,7 @@ fn what_is_tried_again() {
             (SERVED, &[], 1.0),
         ],
     );
-    rig.fault(&json!({ "vendor": "cuadra", "mode": "reset_after_request" }));
+    rig.fault(json!({ "vendor": "cuadra", "mode": "reset_after_request" }));
     let planning = format!("planning:{}", rig.conversation("cuadra"));
     let act = |rig: &Gateway| ask(rig, &Request::patch(&planning, r#"{"context":{"a":1}}"#), 200);
     moves(
@@ -170,7 +170,7 @@ fn a_circuit_that_opens() {
     let rig = with("[defaults]\ncircuit = { failures = 2, open_for = \"60s\", open_for_max = \"60s\" }\n");
     let sales = &[("upstream", "sales")];
     let act = |rig: &Gateway| {
-        rig.fault(&json!({ "vendor": "kakiyo", "mode": "status", "status": 500, "count": 2 }));
+        rig.fault(json!({ "vendor": "kakiyo", "mode": "status", "status": 500, "count": 2 }));
         ask(rig, &Request::patch(ID, BODY), 502);
         ask(rig, &Request::patch(ID, BODY), 502);
     };
@@ -231,7 +231,7 @@ fn limits_that_are_reached() {
             (SENT, &[], 1.0),
         ],
     );
-    rig.fault(&json!({ "vendor": "agentphone", "mode": "delay", "delay_ms": 3000 }));
+    rig.fault(json!({ "vendor": "agentphone", "mode": "delay", "delay_ms": 3000 }));
     let sms = known("sms:conv_def456", r#"{"context":{"a":1}}"#);
     let mut slow = rig.connect();
     slow.write(&sms.encode());
@@ -265,7 +265,7 @@ fn limits_that_are_reached() {
 #[test]
 fn more_than_the_gateway_takes() {
     let rig = with("[server]\nmax_in_flight = 1\nheader_timeout = \"300ms\"\n");
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1500 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1500 }));
     let mut slow = rig.connect();
     slow.write(&Request::patch(ID, BODY).encode());
     eventually("it has reached the vendor", || rig.sent("kakiyo").len() == 1);
@@ -341,7 +341,7 @@ fn keys_and_their_records() {
         |rig| ask(rig, &keyed(r#"{"context":"other"}"#), 422),
         &[(keys, &[("result", "reused")], 1.0), (SERVED, &[("error_type", "idempotency-key-reused")], 1.0)],
     );
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1500 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1500 }));
     let request = Request::patch(ID, BODY).header("Idempotency-Key", "slow");
     let mut slow = rig.connect();
     slow.write(&request.encode());

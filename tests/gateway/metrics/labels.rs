@@ -45,7 +45,7 @@ fn no_caller_and_no_vendor_makes_a_series() {
         for status in statuses {
             let status = if matches!(status, 299 | 499 | 599 | 777) { status - shift } else { status };
             let mark = format!("{MARK}{round}");
-            rig.fault(&json!({
+            rig.fault(json!({
                 "vendor": "kakiyo", "mode": "status", "status": status,
                 "headers": [["X-Error", mark], ["Content-Type", "application/json"]],
                 "body": { "error": mark, "code": mark, "message": mark },

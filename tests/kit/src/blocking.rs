@@ -281,7 +281,6 @@ impl Gateway {
     }
 
     /// The only request that reached a vendor.
-    #[must_use]
     #[track_caller]
     pub fn only(&self, vendor: &str) -> Sent {
         let mut sent = self.sent(vendor);
