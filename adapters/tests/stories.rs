@@ -16,18 +16,7 @@ use parlance_adapters::{
     decode, decode_segment, locate,
 };
 use support::{Story, Tree, names, root, upstream};
-
-const MANDATORY: [&str; 9] = [
-    "full",
-    "minimal",
-    "clear",
-    "unsupported",
-    "not_found",
-    "unauthorized",
-    "rate_limited",
-    "server_error",
-    "malformed",
-];
+use testkit::stories::MANDATORY;
 
 #[test]
 fn every_vendor_has_its_nine_stories() {

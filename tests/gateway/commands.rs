@@ -5,9 +5,10 @@ use std::process::Output;
 
 use parlance_adapters::ALL;
 use serde_json::Value;
+use testkit::Process;
+use testkit::blocking::eventually;
 
-use crate::support::eventually;
-use crate::support::process::{Process, program, run};
+use crate::setup::{program, run};
 
 fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()

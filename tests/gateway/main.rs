@@ -1,10 +1,7 @@
-//! The product from outside: the program itself, over real sockets, between a caller and the five simulated vendors.
+//! The product from outside: the program itself, over real sockets, between a caller and every simulated vendor.
 
 // Always true here; it tells the lints that this is test code.
 #![cfg(test)]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod bodies;
 mod callers;
@@ -18,5 +15,6 @@ mod metrics;
 mod preferences;
 mod resources;
 mod routing;
+mod setup;
 mod stories;
 mod vendors;

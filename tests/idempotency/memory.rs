@@ -8,8 +8,9 @@ use http::{HeaderMap, StatusCode};
 use parlance::idempotency::memory::{Limits, Memory};
 use parlance::idempotency::{
     ClaimOutcome, Fingerprint, FingerprintInput, IdempotentOutcome, Key, KeyedRequest, StoreError,
-    StoredResponse, Token,
+    StoredResponse, Token, Worked,
 };
+use parlance::types::code::AnsweredBy;
 use parlance::types::request_id::RequestId;
 use proptest::prelude::*;
 
@@ -208,7 +209,7 @@ async fn a_store_full_of_keys_in_use_refuses_the_next_one() {
     let (first, ()) = tokio::join!(rig.update(0, "a"), async {
         rig.called(1).await;
         let reply = rig.update(0, "b").await;
-        assert_eq!((reply.status.as_u16(), reply.code().as_str()), (503, "idempotency-store-unavailable"));
+        assert_eq!((reply.status, reply.code().as_str()), (503, "idempotency-store-unavailable"));
         assert_eq!(rig.send(0, PATH, &[], BODY).await.status, 200);
     });
     assert_eq!(first.status, 200);
@@ -243,7 +244,9 @@ fn asked() -> KeyedRequest {
 async fn records_outlive_a_configuration_and_are_counted_on() {
     let rig = Rig::in_memory().await;
     let first = live(&config(&rig.sandbox, "store = \"memory\"", ""));
-    let work = |text: &'static str| async move { (answer(text), Duration::ZERO) };
+    let work = |text: &'static str| async move {
+        Worked { response: answer(text), answered_by: AnsweredBy::Vendor, waited: Duration::ZERO }
+    };
     let second = Duration::from_secs(1);
     assert!(first.idempotency.answer(asked(), second, work("one")).await.is_ok());
     let renewed = first.next(read(&config(&rig.sandbox, "ttl = \"1h\"\nmax_entries = 5", ""))).unwrap();
@@ -263,9 +266,10 @@ async fn a_defect_in_the_middle_of_an_update_is_an_answer_that_is_kept() {
     let second = Duration::from_secs(1);
     let broken = live.idempotency.answer(asked(), second, async { panic!("a defect") }).await;
     let again = live.idempotency.answer(asked(), second, async { unreachable!() }).await;
-    let (Ok(IdempotentOutcome::First { answer: first, .. }), Ok(again)) = (broken, again) else {
+    let (Ok(IdempotentOutcome::First { worked, .. }), Ok(again)) = (broken, again) else {
         panic!("no answers")
     };
+    let first = worked.response;
     assert_eq!(first.status, 500);
     assert!(matches!(again, IdempotentOutcome::Replayed(stored) if stored == first));
     assert!(tokio::time::timeout(Duration::from_secs(10), live.idempotency.idle()).await.is_ok());

@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use testkit::{Redis, Reply, eventually, is_long, record};
 use tokio::task::JoinSet;
 
-use super::redis_server::Redis;
 use super::relay::Relay;
-use super::rig::{PATH, PATIENCE, Reply, Rig, is_long, until};
-use super::score::record;
+use super::rig::{PATH, Rig, until};
 
 /// A claim whose answer was lost holds its key for the lease.
 const SETTINGS: &str = "lease = \"5s\"\nstore_timeout = \"2s\"";
@@ -177,19 +176,15 @@ async fn a_store_without_persistence_is_restarted() {
 
 /// Waits until the replica has everything.
 async fn caught_up(main: &Redis, replica: &Redis) {
-    let end = Instant::now() + PATIENCE;
     let has = |of: &Redis, name: &str| {
         let info: String = of.ask(&[b"INFO", b"replication"]);
         info.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
     };
-    loop {
-        let up = has(replica, "master_link_status:").as_deref() == Some("up");
-        if up && has(replica, "slave_repl_offset:") == has(main, "master_repl_offset:") {
-            return;
-        }
-        assert!(Instant::now() < end, "the replica does not catch up");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the replica catches up", async || {
+        has(replica, "master_link_status:").as_deref() == Some("up")
+            && has(replica, "slave_repl_offset:") == has(main, "master_repl_offset:")
+    })
+    .await;
 }
 
 /// A replica that hears nothing of the second half of the keys is promoted. Gives the keys of that half that were

@@ -5,14 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use parlance::upstream::CircuitState;
+use testkit::{PATIENCE, eventually, record};
 
 use super::peer::{CONFIRMED, Peer, read_request, say};
-use super::rig::{self, KEY, Rig};
-use super::score::record;
-
-fn told(status: u16, code: &str, applied: &str) -> (u16, String, String) {
-    (status, code.to_owned(), applied.to_owned())
-}
+use super::rig::{self, KEY, Rig, told};
 
 /// A vendor that can be switched between well and not, and counts.
 struct Moody {
@@ -54,7 +50,7 @@ async fn seven_failures_open_it_and_one_success_closes_it() {
     let circuit = "circuit = { open_for = \"200ms\", open_for_max = \"400ms\" }";
     let rig = Rig::over("kakiyo", &vendor.peer.url(), circuit).await;
     for _ in 0..7 {
-        assert_eq!(rig.update("it").await.told(), told(502, "vendor-error", "unknown"));
+        assert_eq!(rig.update("it").await.outcome(), told(502, "vendor-error", "unknown"));
     }
     let started = Instant::now();
     let mut refused = 0;
@@ -63,11 +59,11 @@ async fn seven_failures_open_it_and_one_success_closes_it() {
         for answer in answers {
             if answer.status == 503 {
                 refused += 1;
-                assert_eq!(answer.told(), told(503, "vendor-unavailable", "no"));
+                assert_eq!(answer.outcome(), told(503, "vendor-unavailable", "no"));
                 assert_eq!(answer.proxy_error(), "destination_unavailable");
                 assert_eq!(answer.header("retry-after"), Some("1"));
             } else {
-                assert_eq!(answer.told(), told(502, "vendor-error", "unknown"));
+                assert_eq!(answer.outcome(), told(502, "vendor-error", "unknown"));
             }
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -80,11 +76,7 @@ async fn seven_failures_open_it_and_one_success_closes_it() {
     assert_eq!((stats.circuit_opened as usize, stats.circuit_refused as usize), (1 + probes, refused));
 
     vendor.well.store(true, SeqCst);
-    let recovering = Instant::now();
-    while rig.update("it").await.status != 200 {
-        assert!(recovering.elapsed() < rig::PATIENCE);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("it recovers", async || rig.update("it").await.status == 200).await;
     assert_eq!(rig.upstream("it").stats().circuit, CircuitState::Closed);
     assert!(rig.updates("it", 8).await.iter().all(|answer| answer.status == 200));
     rig.stop().await;
@@ -113,12 +105,12 @@ async fn pauses_grow_and_nobody_joins_a_probe() {
     .await;
     let circuit = "circuit = { failures = 1, open_for = \"100ms\", open_for_max = \"400ms\" }";
     let rig = Rig::over("kakiyo", &peer.url(), circuit).await;
-    assert_eq!(rig.update("it").await.told(), told(502, "vendor-error", "unknown"));
+    assert_eq!(rig.update("it").await.outcome(), told(502, "vendor-error", "unknown"));
     let started = Instant::now();
     while asked.lock().unwrap().len() < 6 {
-        assert!(started.elapsed() < rig::PATIENCE);
+        assert!(started.elapsed() < PATIENCE);
         for answer in rig.updates("it", 8).await {
-            assert!(answer.status == 503 || answer.told() == told(502, "vendor-error", "unknown"));
+            assert!(answer.status == 503 || answer.outcome() == told(502, "vendor-error", "unknown"));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -162,7 +154,7 @@ async fn what_the_vendor_refuses_does_not_count() {
     let rig =
         Rig::over("agentphone", &vendor.peer.url(), "circuit = { failures = 2, min_requests = 2 }").await;
     for _ in 0..10 {
-        assert_eq!(rig.update("it").await.told(), told(404, "conversation-not-found", "no"));
+        assert_eq!(rig.update("it").await.outcome(), told(404, "conversation-not-found", "no"));
     }
     assert_eq!(rig.upstream("it").stats().circuit_opened, 0);
     rig.stop().await;
@@ -206,12 +198,12 @@ async fn a_pause_that_the_vendor_asks_for_is_kept() {
             assert_eq!(rig.upstream("it").stats().circuit, CircuitState::Closed);
             started = Instant::now();
             let asked = rig.update("it").await;
-            assert_eq!(asked.told(), told(status, code, applied));
+            assert_eq!(asked.outcome(), told(status, code, applied));
             assert_eq!(asked.header("retry-after"), Some("2"));
         }
         assert_eq!(rig.upstream("it").stats().circuit, CircuitState::Open);
         for answer in rig.updates("it", 10).await {
-            assert_eq!(answer.told(), told(status, code, "no"));
+            assert_eq!(answer.outcome(), told(status, code, "no"));
             assert!(["1", "2"].contains(&answer.header("retry-after").unwrap()));
         }
         assert_eq!(vendor.requests(), 7);
@@ -292,7 +284,7 @@ async fn attempts_are_budgeted() {
     let started = Instant::now();
     for _ in 0..10 {
         for answer in rig.updates("it", 40).await {
-            assert_eq!(answer.told(), told(502, "vendor-unreachable", "no"));
+            assert_eq!(answer.outcome(), told(502, "vendor-unreachable", "no"));
         }
     }
     let stats = rig.upstream("it").stats();
@@ -314,7 +306,7 @@ async fn over_the_published_rate_nothing_is_sent() {
     let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert_eq!((served.len(), refused.len(), vendor.requests()), (5, 3, 5));
     for answer in refused {
-        assert_eq!(answer.told(), told(429, "vendor-rate-limited", "no"));
+        assert_eq!(answer.outcome(), told(429, "vendor-rate-limited", "no"));
         let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=12).contains(&seconds), "{seconds}");
         assert!(answer.json()["vendor_status"].is_null());
@@ -334,11 +326,7 @@ async fn a_vendor_that_hangs_takes_only_its_share() {
             + &rig::upstream("well", "agentphone", &well.url(), KEY, "max_in_flight = 4");
     let rig = Rig::new(&settings).await;
     let slow = (0..40).map(|_| rig.updating("slow")).collect::<tokio::task::JoinSet<_>>();
-    let started = Instant::now();
-    while rig.upstream("slow").stats().shed < 36 {
-        assert!(started.elapsed() < rig::PATIENCE);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the others are refused", async || rig.upstream("slow").stats().shed == 36).await;
     assert_eq!(rig.upstream("slow").stats().in_flight, 4);
     for _ in 0..20 {
         let answer = rig.update("well").await;
@@ -351,7 +339,7 @@ async fn a_vendor_that_hangs_takes_only_its_share() {
             504 => late += 1,
             _ => {
                 full += 1;
-                assert_eq!(answer.told(), told(503, "overloaded", "no"));
+                assert_eq!(answer.outcome(), told(503, "overloaded", "no"));
                 assert_eq!(answer.header("retry-after"), Some("1"));
             }
         }

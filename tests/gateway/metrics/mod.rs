@@ -1,5 +1,8 @@
 //! What the gateway counts, as a scraper sees it.
 
+use testkit::Request;
+use testkit::blocking::Gateway;
+
 mod admin;
 mod counts;
 mod document;
@@ -12,8 +15,6 @@ use std::collections::BTreeMap;
 
 use exposition::Exposition;
 
-use crate::support::{Request, Rig};
-
 /// A conversation of the first upstream.
 const ID: &str = "sales:chat_12345abcde";
 /// A body that its vendor takes.
@@ -21,7 +22,7 @@ const BODY: &str = r#"{"context":"c"}"#;
 
 /// All metrics as they are now.
 #[track_caller]
-fn scrape(rig: &Rig) -> Exposition {
+fn scrape(rig: &Gateway) -> Exposition {
     let answer = rig.ask_admin(&Request::new("GET", "/metrics"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
