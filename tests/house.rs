@@ -285,13 +285,13 @@ fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     let files: BTreeMap<String, String> =
         sources(folder).into_iter().map(|(path, text)| (name(&path), text)).collect();
     let used = |own: &str, line: &str| {
-        let path = line.trim().trim_start_matches("pub ").strip_prefix("use ")?;
+        let path = line.trim().trim_start_matches("pub ").strip_prefix("use ")?.trim_start_matches("self::");
         let parent = own.rsplit_once("::").map_or("", |(parent, _)| parent);
         let path = match path.split_once("::")? {
             ("crate", rest) => rest.to_owned(),
             ("super", rest) => format!("{parent}::{rest}"),
-            ("self", rest) => format!("{own}::{rest}"),
-            _ => format!("{own}::{path}"),
+            (child, _) if files.contains_key(&format!("{own}::{child}")) => format!("{own}::{path}"),
+            _ => return None,
         };
         let names: Vec<&str> = path.trim_matches([':', ';']).split("::").collect();
         // The longest beginning of the path that is a module.
