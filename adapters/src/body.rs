@@ -74,6 +74,10 @@ pub(crate) fn context<'a>(row: &Row, title: &str, value: Raw<'a>) -> Result<Cow<
     let Conversion::ContextAsText { max_utf16 } = row.conversion else {
         return Ok(Cow::Borrowed(value.text()));
     };
+    // A written string has at least as many bytes as UTF-16 code units.
+    if value.inner().is_some_and(|written| written.len() <= max_utf16) {
+        return Ok(Cow::Borrowed(value.text()));
+    }
     let text = context_text(value);
     let units = text.encode_utf16().count();
     if units > max_utf16 {

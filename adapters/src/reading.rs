@@ -74,7 +74,12 @@ impl<'a> Unmapped<'a> {
 
 /// Reads an id: a string, or a number whose digits the answer has as a string.
 pub fn id(value: Raw<'_>) -> Option<Raw<'_>> {
-    string(value).or_else(|| count(value))
+    if value.kind() == Kind::String { Some(value) } else { rare_id(value) }
+}
+
+#[cold]
+fn rare_id(value: Raw<'_>) -> Option<Raw<'_>> {
+    count(value)
 }
 
 /// Reads a list of strings.

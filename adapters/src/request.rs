@@ -32,11 +32,11 @@ pub(crate) fn build(
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let content_type = match call.body {
         BodyFormat::Empty => None,
-        BodyFormat::Json | BodyFormat::JsonEnvelope(_) => Some("application/json"),
-        BodyFormat::Form => Some("application/x-www-form-urlencoded"),
+        BodyFormat::Json | BodyFormat::JsonEnvelope(_) => Some(HeaderValue::from_static("application/json")),
+        BodyFormat::Form => Some(HeaderValue::from_static("application/x-www-form-urlencoded")),
     };
     if let Some(content_type) = content_type {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::CONTENT_TYPE, content_type);
     }
     for (name, value) in call.headers {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

@@ -46,7 +46,7 @@ impl Spec {
 
     /// The row of a field.
     pub fn row(&self, field: Field) -> Option<&'static Row> {
-        self.rows().find(|row| row.field == field)
+        self.update.iter().find_map(|endpoint| endpoint.rows.iter().find(|row| row.field == field))
     }
 
     /// Returns true if the stored context can be read and set, as merging into it requires.

@@ -39,22 +39,22 @@ pub(crate) fn encode(
     }
     let body = Bytes::from(encoder.body.finish());
     let key = input.idempotency_key.filter(|_| spec.idempotency_key);
-    let request = request::build(endpoint, input.endpoint, input.target, body, key).map_err(|error| {
+    let request = match request::build(endpoint, input.endpoint, input.target, body, key) {
+        Ok(request) => request,
         // Every part of the URI is checked or encoded, so only its length can be refused.
-        refusal(Fault {
-            pointer: String::new(),
-            code: FaultCode::TooLong,
-            detail: format!("No request can be made of this: {error}."),
-        })
-    })?;
-    let source = input.patch.source().clone();
-    let call = UpstreamCall { request, warnings: encoder.warnings, set: encoder.set, source };
-    Ok(match encoder.merge {
-        None => Encoded::Ready(call),
-        Some((row, at)) => {
-            Encoded::NeedsStored(PendingMerge { call, row, title: spec.title, format: endpoint.body, at })
+        Err(error) => {
+            let detail = format!("No request can be made of this: {error}.");
+            return Err(refusal(Fault { pointer: String::new(), code: FaultCode::TooLong, detail }));
         }
-    })
+    };
+    let source = input.patch.source().clone();
+    let Some((row, at)) = encoder.merge else {
+        let (warnings, set) = (encoder.warnings, encoder.set);
+        return Ok(Encoded::Ready(UpstreamCall { request, warnings, set, source }));
+    };
+    let call = UpstreamCall { request, warnings: encoder.warnings, set: encoder.set, source };
+    let format = endpoint.body;
+    Ok(Encoded::NeedsStored(PendingMerge { call, row, title: spec.title, format, at }))
 }
 
 fn refusal(fault: Fault) -> ValidationError {
@@ -328,13 +328,12 @@ impl<'a> Encoder<'_, 'a> {
     }
 
     fn length(&mut self, row: &'static Row, value: Raw<'a>, min: usize, max: Option<usize>) -> bool {
-        let text = value.as_str().unwrap_or_default();
-        // The characters are counted only if the number of bytes does not decide.
-        let count = if text.len() <= min.max(1) || max.is_some_and(|max| text.len() > max) {
-            text.chars().count()
-        } else {
-            text.len()
-        };
+        // A written string has at least as many bytes as characters, and one character unless it is empty.
+        let written = value.inner().unwrap_or_default().len();
+        if max.is_none_or(|max| written <= max) && min <= written.min(1) {
+            return true;
+        }
+        let count = value.as_str().unwrap_or_default().chars().count();
         let (code, limit) = match max {
             _ if count < min => (FaultCode::TooShort, format!("asks for at least {min}")),
             Some(max) if count > max => (FaultCode::TooLong, format!("takes at most {max}")),

@@ -259,27 +259,36 @@ fn check(part: &str, name: &str) -> Result<(), IdFault> {
 /// Appends `value` with everything percent-encoded but the unreserved characters of RFC 3986, section 2.3.
 pub(crate) fn percent_encode(value: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(byte);
-        } else {
-            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 0xF)]);
-        }
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    let is_reserved =
+        |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(is_reserved) {
+        let (plain, behind) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, behind)) = behind.split_first() else { break };
+        out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 0xF)]);
+        rest = behind;
     }
+    out.extend_from_slice(rest);
 }
 
 /// URI of a call: the base URL and the path template with its parameters.
 pub(crate) fn uri(template: &str, endpoint: &VendorEndpoint, target: &Target) -> Result<Uri, http::Error> {
     let mut path = Vec::with_capacity(96);
     path.extend_from_slice(endpoint.origin.prefix().as_bytes());
-    // Names and literal text alternate: `/v1/chats/{id}` has the pieces `/v1/chats/`, `id` and ``.
-    for (at, piece) in template.split(['{', '}']).enumerate() {
-        if at % 2 == 0 {
+    // Literal text and names alternate: `/v1/chats/{id}` has the pieces `/v1/chats/`, `id` and ``.
+    let (mut rest, mut is_name) = (template, false);
+    loop {
+        let end = rest.bytes().position(|byte| matches!(byte, b'{' | b'}')).unwrap_or(rest.len());
+        let (piece, behind) = rest.split_at(end);
+        if !is_name {
             path.extend_from_slice(piece.as_bytes());
         } else if let Some(value) = target.parameter(endpoint, piece) {
             percent_encode(value, &mut path);
         }
+        let Some(behind) = behind.get(1..) else { break };
+        (rest, is_name) = (behind, !is_name);
     }
     endpoint.origin.uri(Bytes::from(path))
 }

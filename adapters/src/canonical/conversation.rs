@@ -333,11 +333,9 @@ fn time(value: &Time<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends an id as a string, with the digits of a number.
+#[inline]
 fn id(value: &Raw<'_>, out: &mut Vec<u8>) {
-    match value.kind() {
-        Kind::Number => word(value.text(), out),
-        _ => raw(value, out),
-    }
+    if value.kind() == Kind::Number { word(value.text(), out) } else { raw(value, out) }
 }
 
 fn object(out: &mut Vec<u8>, own_id: Option<Raw<'_>>, members: &[(&str, Option<Raw<'_>>)]) {

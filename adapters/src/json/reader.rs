@@ -383,6 +383,7 @@ fn utf8(bytes: &[u8]) -> Walk<&str> {
     simdutf8::compat::from_utf8(bytes).map_err(|e| JsonError::new(e.valid_up_to(), JsonErrorKind::NotUtf8))
 }
 
+#[inline(always)]
 fn same_name(one: &Key<'_>, other: &Key<'_>) -> bool {
     if one.escaped || other.escaped { one.name() == other.name() } else { one.written == other.written }
 }

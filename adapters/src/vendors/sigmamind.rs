@@ -152,17 +152,22 @@ fn message<'a>(
     let start = unmapped.0.len();
     let (mut id, mut role, mut text) = (Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
+        if key.name() == "content" && reader.peek()? == Kind::Array {
+            let (mark, mut parts) = (reader.mark(), Vec::new());
+            reader.array(|reader| {
+                parts.push(reader.raw()?);
+                Ok(())
+            })?;
+            text = joined(&parts).map_or(Reported::Absent, Reported::Value);
+            if parts.len() > 1 || matches!(text, Reported::Absent) {
+                unmapped.keep(key, reader.since(mark));
+            }
+            return Ok(());
+        }
         let value = reader.raw()?;
         match &*key.name() {
             "id" => unmapped.take(&mut id, key, value, reading::id),
             "role" => unmapped.role(&mut role, key, value, Role::named),
-            "content" if value.kind() == Kind::Array => {
-                let parts = value.items();
-                text = joined(&parts).map_or(Reported::Absent, Reported::Value);
-                if parts.len() > 1 || matches!(text, Reported::Absent) {
-                    unmapped.keep(key, value);
-                }
-            }
             "content" => unmapped.take(&mut text, key, value, reading::text),
             _ => unmapped.keep(key, value),
         }
