@@ -155,7 +155,11 @@ async fn a_store_that_writes_every_second_is_killed() {
     let half = keys() / 2;
     use_at_once(&rig, 0..half, &Arc::default()).await;
     // While it is busy with what came before, it answers before it writes: for up to two seconds.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    eventually("all of it is written", async || {
+        let info: String = redis.ask(&[b"INFO", b"persistence"]);
+        ["aof_buffer_length:0\r\n", "aof_pending_bio_fsync:0\r\n"].iter().all(|done| info.contains(done))
+    })
+    .await;
     use_and_kill(&rig, &mut redis, half..keys(), &[half / 2]).await;
     repeat(&rig).await;
     let doubled = doubled(&rig, "store killed, fsync every second").await;
