@@ -16,7 +16,7 @@ const DELAY: Duration = Duration::from_millis(100);
 /// Requests per second that this allows for.
 const CAPACITY: f64 = PLACES as f64 / 0.1;
 
-/// What callers saw.
+/// The answers that callers saw.
 #[derive(Debug, Default)]
 struct Seen {
     good: AtomicUsize,
@@ -26,7 +26,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// How many were served in a second while `time` passed.
+    /// The number of requests served in a second while `time` passed.
     async fn goodput(&self, time: Duration) -> f64 {
         let (begun, before) = (Instant::now(), self.good.load(Relaxed));
         tokio::time::sleep(time).await;

@@ -1,4 +1,4 @@
-//! What is done twice when a store fails, for each way to set one up. `docs/idempotency.md` states these figures.
+//! Updates that are done twice when a store fails, for each way to set one up. `docs/idempotency.md` states these figures.
 //!
 //! Many keys are used while the store fails, then every key is used again. An update was doubled where the vendor's
 //! ledger shows more than one effect of it.
@@ -25,7 +25,7 @@ fn keys() -> usize {
     if is_long() { 1000 } else { 100 }
 }
 
-/// How long callers take for the second half of the keys, while the replica lags.
+/// The time that callers take for the second half of the keys, while the replica lags.
 fn lag() -> Duration {
     Duration::from_secs(if is_long() { 10 } else { 5 })
 }
@@ -100,7 +100,7 @@ async fn repeat(rig: &Arc<Rig>) {
     callers.join_all().await;
 }
 
-/// How often each update was done at the vendor.
+/// The number of times that each update was done at the vendor.
 async fn effects(rig: &Rig) -> BTreeMap<usize, usize> {
     let mut effects = BTreeMap::new();
     for body in rig.effects(None).await {
