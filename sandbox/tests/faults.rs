@@ -29,7 +29,7 @@ fn stored(rig: &Rig) -> Value {
     rig.ask("GET", "/conversations/kakiyo/chat_12345abcde", &Value::Null).json()["customData"].clone()
 }
 
-/// What the ledger says of the last request: status, effect, how far it was read, how it ended.
+/// The ledger's entry of the last request: its status, its effect, the part that was read, its end.
 fn booked(rig: &Rig, mode: &str) -> (Value, bool, String, String) {
     let entry = rig.finished("kakiyo");
     assert_eq!(entry["fault"], mode);

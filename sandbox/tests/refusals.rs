@@ -1,4 +1,4 @@
-//! What a vendor would refuse is refused, in that vendor's own words, and changes nothing.
+//! Refusals: in the vendor's own words, and nothing changes.
 
 // Always true here; it tells the lints that this is test code.
 #![cfg(test)]
@@ -9,7 +9,7 @@ use common::{Rig, vendors};
 use serde_json::{Value, json};
 use testkit::Reply;
 
-/// Whether a refusal has the vendor's shape for its status.
+/// Tells whether a refusal has the vendor's shape for its status.
 fn shaped(vendor: &str, reply: &Reply) -> bool {
     let body = reply.json();
     let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());

@@ -58,7 +58,7 @@ impl Load {
         eventually("the callers go on", async || all()).await;
     }
 
-    /// How many requests there were, and the statuses of those that failed.
+    /// Gives the number of requests, and the statuses of those that failed.
     async fn end(self) -> (u64, Vec<u16>) {
         self.stop.store(true, Ordering::Relaxed);
         let mut failed = Vec::new();

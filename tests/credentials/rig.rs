@@ -119,7 +119,7 @@ impl Rig {
         self.fault(rule).await;
     }
 
-    /// What the vendor received with this method, oldest first.
+    /// The requests that the vendor received with this method, oldest first.
     pub(crate) async fn received(&self, vendor: &str, method: &str) -> Vec<Sent> {
         self.sent(vendor).await.into_iter().filter(|sent| sent.method == method).collect()
     }

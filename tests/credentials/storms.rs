@@ -22,7 +22,7 @@ const MANY: usize = 1000;
 /// Sockets that one request takes in this process: both ends of caller and gateway, and of gateway and vendor.
 const SOCKETS: usize = 4;
 
-/// How many requests can be under way at a time, where the process may not have so many files open.
+/// The number of requests that can be under way at a time with as many files as the process may have open.
 fn many() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));

@@ -81,25 +81,42 @@ async fn a_token_is_renewed_before_it_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_good_token_goes_on_serving_while_no_other_can_be_had() {
+    for _ in 0..3 {
+        if serves_while_no_other_can_be_had().await {
+            return;
+        }
+    }
+    panic!("this machine is too busy");
+}
+
+/// Gives `false` where the machine was too busy to ask within the two seconds in which the token is to be renewed and
+/// still serves.
+async fn serves_while_no_other_can_be_had() -> bool {
     let rig = Rig::new().await;
     rig.control("PUT", "/tokens", json!({"expires_in": 20})).await;
     let gateway = rig.gateway(OAUTH, &rig.oauth2(""), "").await;
+    let began = Instant::now();
     assert_eq!(gateway.update().await.status, 200);
     rig.token_fault(json!({"mode": "status", "status": 401})).await;
     let stats = || gateway.upstream.credentials.stats();
     // From 16 seconds on it is to be renewed, until 18 seconds it serves.
     eventually("the renewal fails", async || stats().failed > 0).await;
-    assert_eq!(gateway.update().await.status, 200);
+    let served = gateway.update().await;
+    if began.elapsed() > Duration::from_secs(18) {
+        return false;
+    }
+    assert_eq!(served.status, 200, "{served:?}");
     assert_eq!((stats().last_error, stats().generation), (Some("refused"), 1));
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    tokio::time::sleep_until((began + Duration::from_millis(18_500)).into()).await;
     gateway.refused("vendor-unauthenticated").await;
-    let asked = rig.token_requests().await;
-    assert!(asked <= 6, "{asked}");
+    // Once a second at most.
+    let (asked, seconds) = (rig.token_requests().await as u64, began.elapsed().as_secs() - 16);
+    assert!(asked <= 2 + seconds, "{asked} in {seconds} s");
     rig.faults_over().await;
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert_eq!(gateway.update().await.status, 200);
+    eventually("another token is had", async || gateway.update().await.status == 200).await;
     assert_eq!(stats().last_error, None);
     gateway.end().await;
+    true
 }
 
 #[tokio::test]

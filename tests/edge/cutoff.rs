@@ -10,11 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::bench::{Bench, ID, follow, get, patch, program, run_for};
 
-/// How long the gateway waits before the end, and more than its last answers need, whatever the machine.
+/// The time that the gateway waits before the end, and more than its last answers need on any machine.
 const LIMIT: Duration = Duration::from_millis(1500);
 const SLACK: Duration = Duration::from_secs(6);
 
-/// What the vendor does to the conversation of a case, and what the caller is told at the limit: status, code and
+/// The vendor's part in the conversation of each case, and the caller's answer at the limit: status, code and
 /// `update_applied`.
 const CASES: [(&str, &str, u16, &str, &str); 4] = [
     ("hangs", r#"{"mode":"hang"}"#, 504, "vendor-timeout", "unknown"),
@@ -213,7 +213,7 @@ async fn a_signal_during_the_start_ends_it() {
     assert!(follows.drain().await, "nothing of it is left behind");
 }
 
-/// What the caller of an update with a key is told at the limit is what another replica knows of it.
+/// An update with a key that is cut off at the limit has the same answer at another replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_records_say_what_was_said() {
     let bench = Bench::new().await;

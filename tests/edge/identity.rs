@@ -1,4 +1,4 @@
-//! Who is at the other end of the API listener: TLS, certificates, keys, and headers that say nothing about it.
+//! The identity of callers: TLS, certificates, keys, and headers that say nothing about it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -100,7 +100,7 @@ async fn old_tls_plain_http_and_stalled_handshakes_are_refused() {
     assert_eq!(conn.exchange(&get("/openapi.json")).await.unwrap().status, 200);
 }
 
-/// What a caller with such a certificate and such headers is answered; none where the handshake fails.
+/// The status for a caller with this certificate and these headers; none where the handshake fails.
 async fn asked(
     address: std::net::SocketAddr,
     config: &Arc<ClientConfig>,

@@ -13,11 +13,11 @@ use crate::bench::{Bench, patch, program};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(2);
-/// How late after its claim a holder may begin: before the lease ends, its update is over.
+/// The longest time between a claim and its update: before the lease ends, the update is over.
 const SLACK: Duration = Duration::from_secs(1);
 const CALLERS: usize = 8;
 
-/// What the keys' callers know.
+/// The knowledge of the keys' callers.
 #[derive(Default)]
 struct Known {
     /// The replicas that are there.

@@ -11,7 +11,7 @@ use testkit::{Connection, PATIENCE};
 
 use crate::bench::{ID, patch, secured};
 
-/// What the callers of a load saw.
+/// The answers that the callers of a load saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     good: AtomicU64,
@@ -27,7 +27,7 @@ impl Seen {
         self.good.load(Ordering::Relaxed)
     }
 
-    /// How many requests failed, and how many were sent.
+    /// The number of requests that failed, and of all that were sent.
     pub(crate) fn failed(&self) -> (usize, usize) {
         let failed = self.failed.lock().unwrap().len();
         (failed, failed + usize::try_from(self.good()).unwrap())

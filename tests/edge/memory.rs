@@ -1,4 +1,4 @@
-//! What the gateway may hold at a time bounds what it takes of the machine, whatever callers and vendors send.
+//! Memory: bounded by the requests and connections that the gateway may hold, whatever callers and vendors send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

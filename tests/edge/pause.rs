@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::bench::{Bench, ID, get, patch, program};
 use crate::pki::{Authority, Identity};
 
-/// What a request may take, and what is about to happen when the process is stopped.
+/// The time that a request may take, and the time in which something is about to happen when the process is stopped.
 const TIMEOUT: Duration = Duration::from_secs(3);
 const SOON: Duration = Duration::from_secs(2);
 /// Requests that wait for their vendor then: more failures than open a circuit.

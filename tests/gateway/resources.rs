@@ -1,4 +1,4 @@
-//! What is where, and what is not.
+//! The resources of both listeners.
 
 use serde_json::{Value, json};
 use testkit::Request;

@@ -7,7 +7,7 @@ use crate::setup::with;
 
 type Headers = [(&'static str, &'static str)];
 
-/// Who serves it: the upstream's name and the vendor's id, from a dry run; or the problem's code.
+/// The upstream's name and the vendor's id that a dry run gives; or the problem's code.
 fn served(answer: &Reply) -> String {
     match answer.status {
         200 => {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::{Redis, Reply, eventually, is_long, record};
+use testkit::{Machine, Redis, Reply, eventually, is_long, record};
 
 use super::relay::Relay;
 use super::rig::{BODY, PATH, Rig, until};
@@ -89,7 +89,7 @@ fn rig_stats(rig: &Rig) -> parlance::idempotency::Stats {
 #[tokio::test(flavor = "multi_thread")]
 async fn standing_still() {
     let redis = Redis::start(&[]);
-    let rig = start(&format!("{}\n{PATIENT}", redis.setting())).await;
+    let rig = start(&format!("{}\n{PATIENT}\nlease = \"5m\"", redis.setting())).await;
     assert_eq!(rig.update(0, "a").await.status, 200);
     redis.freeze();
     assert_fails(&rig).await;
@@ -99,9 +99,10 @@ async fn standing_still() {
     redis.thaw();
     assert_recovers(&rig, "b").await;
     assert!(rig.update(0, "a").await.is_replay());
-    // A claim that the store took up only after its caller had been refused was taken back: the key is free.
+    // A claim that the store took up only after its caller had been refused is taken back, long before its lease ends.
     for number in 0..5 {
-        let reply = rig.update(0, &format!("refused-{number}")).await;
+        let key = format!("refused-{number}");
+        let reply = until(|| rig.update(0, &key), |reply| reply.status != 409).await;
         assert!(reply.status == 200 && !reply.is_replay(), "{reply:?}");
     }
 }
@@ -180,8 +181,11 @@ async fn a_second_after_the_store_is_back_keys_are_taken_again() {
     let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let rig = Rig::start(1, &format!("{}\n{PATIENT}", redis.setting()), "").await;
     let times = if is_long() { 20 } else { 3 };
-    let mut late = Vec::new();
-    for number in 0..times {
+    let (mut late, mut disturbed) = (Vec::new(), 0);
+    for number in 0.. {
+        if number == times + disturbed {
+            break;
+        }
         // Every second time it stands still so long that its connections are given up.
         let killed = number % 2 == 0;
         if killed {
@@ -199,10 +203,15 @@ async fn a_second_after_the_store_is_back_keys_are_taken_again() {
         } else {
             redis.thaw();
         }
-        let back = Instant::now();
+        let (back, machine) = (Instant::now(), Machine::watch());
         assert_recovers(&rig, &format!("k{number}")).await;
-        if back.elapsed() > Duration::from_secs(1) {
-            late.push(back.elapsed());
+        let took = back.elapsed();
+        if took > Duration::from_secs(1) {
+            if machine.was_busy() && disturbed < times {
+                disturbed += 1;
+            } else {
+                late.push(took);
+            }
         }
     }
     record("returns of the store, keys taken later than in 1 s", late.len(), times);

@@ -129,7 +129,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..80)
 }
 
-/// What the store should know of a key.
+/// The record that the store should have of a key.
 #[derive(Debug, Clone)]
 enum Model {
     Held { holder: u32, print: u8, until: Instant },

@@ -57,13 +57,13 @@ fn seed() -> u64 {
     }
 }
 
-/// What everybody shares.
+/// The parts that all tasks share.
 struct World {
     rig: Rig,
-    /// Where each gateway listens; it moves when it is started again.
+    /// The address of each gateway; it changes when the gateway is started again.
     addresses: Mutex<Vec<SocketAddr>>,
     history: Mutex<History>,
-    /// How many keys of each conversation were used.
+    /// The number of keys of each conversation that were used.
     keys: [AtomicUsize; CONVERSATIONS],
     start: Instant,
     over: AtomicBool,
@@ -147,7 +147,7 @@ fn outcome(reply: &Reply) -> Outcome {
     }
 }
 
-/// What the vendor does wrong in a conversation, next time.
+/// The rule for the vendor's next failure in a conversation.
 fn fault(chance: &mut Chance, conversation: &str) -> String {
     let delay = chance.between(20, 250).as_millis();
     let what = match chance.below(10) {
@@ -187,14 +187,14 @@ async fn work(world: Arc<World>, mut chance: Chance) {
     }
 }
 
-/// What can be killed and stopped.
+/// The processes that can be killed and stopped.
 struct Field {
     redis: Redis,
     gateways: [Replica; GATEWAYS],
     config: String,
 }
 
-/// What goes wrong besides the vendor.
+/// Failures of the store and of the gateways.
 async fn strike(world: &World, mut chance: Chance, field: &mut Field, end: Instant) {
     let kinds = if is_long() { 5 } else { 4 };
     // Each kind once, then any but the one that takes long.
@@ -273,7 +273,7 @@ async fn settle(world: &World) {
     }
 }
 
-/// What the vendor did in the end.
+/// Notes the effects at the vendor and the last update of each conversation.
 async fn look(world: &World) {
     let mut effects = Vec::new();
     let mut last = BTreeMap::new();

@@ -40,7 +40,7 @@ pub(crate) async fn race(row: &str, rig: &Rig, addresses: Vec<SocketAddr>) {
     assert!(calls.values().all(|times| *times == 1), "{calls:?}");
 }
 
-/// What is wrong with the answers.
+/// Gives everything that is wrong with the answers.
 async fn answers(addresses: Vec<SocketAddr>) -> Vec<String> {
     let (callers, keys) = size();
     let answers: Arc<Mutex<Answers>> = Arc::default();

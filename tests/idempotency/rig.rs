@@ -118,7 +118,7 @@ impl Rig {
         self.client.send(self.gateways[gateway].api(), &request(path, headers, body)).await
     }
 
-    /// How often the vendor was called, and how often it changed something.
+    /// The number of calls of the vendor, and of those that changed something.
     pub(crate) async fn calls(&self) -> (usize, usize) {
         self.counts(VENDOR).await
     }

@@ -1,4 +1,4 @@
-//! What a caller sees, the same with either store.
+//! Keys as a caller sees them, the same with either store.
 
 use std::time::Duration;
 

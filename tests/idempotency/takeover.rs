@@ -1,4 +1,4 @@
-//! What stands in the shared store is not ours: another holder's claim, another key's record, rubbish. And the way
+//! Strangers in the shared store: another holder's claim, another key's record, rubbish. And the way
 //! there under TLS.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How long connections live.
+//! The life of connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

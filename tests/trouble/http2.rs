@@ -22,7 +22,7 @@ const CANCEL: u32 = 8;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// What is done with a stream.
+/// An act of the vendor on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     /// 200 without a body.

@@ -34,7 +34,7 @@ struct Job {
     keyed: bool,
 }
 
-/// What one case showed.
+/// The outcome of one case.
 #[derive(Debug, Clone, Default)]
 struct Outcome {
     fault: Option<String>,
@@ -165,13 +165,13 @@ async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Outcome {
     Outcome { fault: fault.err(), doubled: effects > 1, misreported, leaked }
 }
 
-/// How often the vendor did what was asked.
+/// The number of times that the vendor did what was asked.
 fn effects(ledger: &Value) -> usize {
     let entries = ledger["entries"].as_array().into_iter().flatten();
     entries.filter(|entry| entry["effect"] == true).count()
 }
 
-/// Whether what the caller was told is what the vendor did.
+/// Tells whether the answer is true of what the vendor did.
 fn fits(applied: &str, effects: usize) -> bool {
     match applied {
         "no" => effects == 0,
@@ -215,7 +215,7 @@ fn judge_answer(answer: &Reply, told: Told, retry_after: Option<&str>, spec: &Sp
     Ok(())
 }
 
-/// What the vendor saw and did is what the caller was told.
+/// Compares what the vendor saw and did with the answer.
 fn judge_ledger(ledger: &Value, told: Told, sent: usize) -> Result<(), String> {
     let entries = ledger["entries"].as_array().ok_or("no ledger")?;
     if entries.len() != sent {

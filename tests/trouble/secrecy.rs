@@ -14,7 +14,7 @@ fn codings(key: &str) -> [String; 3] {
     [key.to_owned(), STANDARD.encode(key), key.bytes().map(|byte| format!("{byte:02x}")).collect()]
 }
 
-/// Whether the credential or a coding of it is anywhere in an answer.
+/// Tells whether the credential or a coding of it is anywhere in an answer.
 pub(crate) fn is_shown(answer: &Reply, key: &str) -> bool {
     let text = format!("{:?}{}", answer.headers, String::from_utf8_lossy(&answer.body));
     codings(key).iter().any(|code| text.contains(code))

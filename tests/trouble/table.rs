@@ -1,6 +1,6 @@
 //! The faults as data: one line a case. The ids are those of the test programme's table of upstream faults.
 
-/// What the caller must be told.
+/// The answer that the caller must get.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Told {
     pub(crate) status: u16,
@@ -18,7 +18,7 @@ pub(crate) struct Case {
     pub(crate) told: Told,
     /// Requests that the vendor sees: where an unknown outcome is not repeated, and where it is.
     pub(crate) sent: (usize, usize),
-    /// What is told where an unknown outcome is repeated, if that is something else.
+    /// The answer where an unknown outcome is repeated, if that is another one.
     pub(crate) told_repeating: Option<Told>,
     /// A body too large for the buffers on the way, at the vendors that take one.
     pub(crate) large: bool,

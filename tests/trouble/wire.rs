@@ -1,4 +1,4 @@
-//! What sockets do when they are held by hand: connecting, reusing, and heads of any size.
+//! Sockets that a test holds by hand: connecting, reusing, and heads of any size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -69,11 +69,11 @@ pub(crate) trait Vendor: Send + Sync {
     fn store(&self) -> &Store;
     /// Its keys.
     fn keys(&self) -> &Keys;
-    /// How many ids name a conversation in a path of the control side.
+    /// The number of ids that name a conversation in a path of the control side.
     fn ids(&self) -> usize {
         1
     }
-    /// What is wrong with a conversation to be stored from outside, if anything.
+    /// The flaw of a conversation to be stored from outside, if it has one.
     fn flaw(&self, conversation: &Object) -> Option<String>;
     /// Its token endpoint and the path of it.
     fn tokens(&self) -> Option<(&'static str, &Tokens)> {

@@ -1,4 +1,4 @@
-//! Where metrics are served, and to whom.
+//! The listener that serves metrics, and the callers that it serves.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

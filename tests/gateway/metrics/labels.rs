@@ -6,7 +6,7 @@ use testkit::Request;
 use super::{BODY, ID, scrape};
 use crate::setup::usual;
 
-/// What must not be in the text, in any spelling.
+/// Texts that must not be in the exposition, in any spelling.
 const MARK: &str = "zzmark";
 
 /// Requests that try to get a text of their own into the metrics.

@@ -1,4 +1,4 @@
-//! What the gateway counts, as a scraper sees it.
+//! The gateway's metrics, as a scraper sees them.
 
 use testkit::Request;
 use testkit::blocking::Gateway;
@@ -30,7 +30,7 @@ fn scrape(rig: &Gateway) -> Exposition {
     Exposition::parse(answer.text())
 }
 
-/// How often each value was there.
+/// Counts each value.
 fn tally<T: Ord>(values: impl IntoIterator<Item = T>) -> BTreeMap<T, u64> {
     let mut counts = BTreeMap::new();
     for value in values {

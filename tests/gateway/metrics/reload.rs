@@ -1,4 +1,4 @@
-//! What becomes of metrics when the configuration or a credential changes.
+//! Metrics across changes of the configuration or of a credential.
 
 use testkit::Request;
 use testkit::blocking::{Gateway, eventually};

@@ -73,7 +73,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// When the connection ends before the reply does.
+    /// Fails when the connection ends before the reply does.
     pub fn try_reply(&mut self) -> io::Result<Reply> {
         self.read(false)
     }

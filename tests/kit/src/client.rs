@@ -17,7 +17,7 @@ pub struct Client(legacy::Client<HttpConnector, Full<Bytes>>);
 /// The end of a request without a reply.
 #[derive(Debug)]
 pub struct NoReply {
-    /// Whether something may have been sent.
+    /// True where something may have been sent.
     pub sent: bool,
 }
 
@@ -44,7 +44,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When no whole reply comes.
+    /// Fails when no whole reply comes.
     pub async fn try_send(&self, address: impl Display, request: &Request) -> Result<Reply, NoReply> {
         let mut wanted = http::Request::builder()
             .method(request.method.as_str())

@@ -25,7 +25,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// When the connection is refused.
+    /// Fails when the connection is refused.
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
         Ok(Connection::over(TcpStream::connect(address).await?))
     }
@@ -39,7 +39,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// When the connection is broken.
+    /// Fails when the connection is broken.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.socket.write_all(bytes).await?;
         self.socket.flush().await
@@ -49,7 +49,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// When the connection ends before the reply does.
+    /// Fails when the connection ends before the reply does.
     pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Reply> {
         self.write(request).await?;
         self.reply().await
@@ -59,7 +59,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// When the connection ends before the reply does.
+    /// Fails when the connection ends before the reply does.
     pub async fn reply(&mut self) -> io::Result<Reply> {
         let read = async {
             let end = loop {

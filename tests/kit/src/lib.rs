@@ -14,6 +14,7 @@ pub mod blocking;
 mod client;
 mod connection;
 pub mod contract;
+mod machine;
 mod message;
 mod program;
 mod redis_server;
@@ -25,6 +26,7 @@ mod wait;
 
 pub use client::{Client, NoReply};
 pub use connection::{Connection, Socket};
+pub use machine::Machine;
 pub use message::{Reply, Request};
 pub use program::{Ended, Process, Program, command, freeze, signal};
 pub use redis_server::{Redis, free_port};

@@ -30,7 +30,7 @@ pub struct Sent {
     pub status: Option<u16>,
     /// The number of its connection.
     pub connection: u64,
-    /// Whether it changed something at the vendor.
+    /// True where it changed something at the vendor.
     pub effect: bool,
     /// The time of its arrival, in milliseconds since the sandbox started.
     pub ms: u64,

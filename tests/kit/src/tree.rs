@@ -27,7 +27,7 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// When the text is no JSON, or an object has a name twice.
+    /// Fails when the text is no JSON, or an object has a name twice.
     pub fn parse(text: &[u8]) -> serde_json::Result<Tree> {
         let raw: &RawValue = serde_json::from_slice(text)?;
         let text = raw.get();
