@@ -20,6 +20,7 @@ use tower::Service;
 use self::metrics::Metrics;
 use self::vitals::{Readiness, RuntimeState};
 use crate::gateway::snapshot::Snapshot;
+use crate::server::IncomingRequest;
 use crate::settings;
 use crate::types::body::{self, Body};
 use crate::types::code::Code;
@@ -122,7 +123,7 @@ fn typed(status: StatusCode, kind: &'static str, body: impl Into<bytes::Bytes>) 
     response
 }
 
-impl Service<Request<Incoming>> for Admin {
+impl Service<IncomingRequest> for Admin {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -131,7 +132,7 @@ impl Service<Request<Incoming>> for Admin {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+    fn call(&mut self, incoming: IncomingRequest) -> Self::Future {
+        ready(Ok(self.answer(&incoming.request)))
     }
 }

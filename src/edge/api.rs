@@ -22,6 +22,7 @@ use crate::gateway::routing;
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::{self, UpdateOptions};
 use crate::idempotency::{FingerprintInput, IdempotentOutcome, KeyedRequest, StoredResponse};
+use crate::server::tls::ClientIdentity;
 use crate::types::body::{self, Body, ReadError};
 use crate::types::code::AnsweredBy;
 use crate::types::code::Code;
@@ -73,7 +74,7 @@ impl Service<IdentifiedRequest<Incoming>> for Api {
 async fn answer(
     live: &Snapshot,
     cutoff: &Shutdown,
-    IdentifiedRequest { request, id, resource }: IdentifiedRequest<Incoming>,
+    IdentifiedRequest { request, id, resource, client }: IdentifiedRequest<Incoming>,
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Problem> {
     let (head, incoming) = request.into_parts();
@@ -86,9 +87,7 @@ async fn answer(
             _ => Err(not_allowed("GET, HEAD")),
         },
         Resource::Conversation => match head.method {
-            Method::PATCH => {
-                patch(live, cutoff, &head, Resource::conversation_segment(path), incoming, &id, context).await
-            }
+            Method::PATCH => patch(live, cutoff, &head, client.as_deref(), incoming, &id, context).await,
             Method::OPTIONS => Ok(options()),
             _ => Err(not_allowed("PATCH, OPTIONS")),
         },
@@ -129,12 +128,12 @@ async fn patch(
     live: &Snapshot,
     cutoff: &Shutdown,
     head: &Parts,
-    segment: &str,
+    client: Option<&ClientIdentity>,
     incoming: Incoming,
     id: &RequestId,
     context: &mut RequestContext,
 ) -> Result<Response<Body>, Problem> {
-    let caller = live.callers.admit(head)?;
+    let caller = live.callers.admit(head, client)?;
     context.caller = caller.map(|caller| Arc::clone(&caller.name));
     let dry_run = headers::dry_run(head.uri.query())?;
     let merge = headers::is_merge_patch(&head.headers)
@@ -142,7 +141,8 @@ async fn patch(
     let preferences = headers::preferences(&head.headers);
     let key = headers::idempotency_key(&head.headers)?;
 
-    let (upstream, vendor_id) = live.routes.choose(segment, &head.headers)?;
+    let (upstream, vendor_id) =
+        live.routes.choose(Resource::conversation_segment(head.uri.path()), &head.headers)?;
     context.traffic = Some(Arc::clone(&upstream.traffic));
     callers::authorize_upstream(caller, &upstream)?;
     let target = routing::target(&upstream, vendor_id.clone())?;
