@@ -16,6 +16,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::server::tls::ClientIdentity;
 use crate::settings::{self, Rate};
+use crate::types::bearer;
 use crate::types::code::Code;
 use crate::types::problem::Problem;
 use crate::upstream::Upstream;
@@ -95,7 +96,7 @@ impl Callers {
         let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
         let key = match (values.next(), values.next()) {
             (None, _) => return Ok(None),
-            (Some(value), None) => value.to_str().ok().and_then(bearer),
+            (Some(value), None) => bearer::token(value),
             _ => None,
         };
         let hash: [u8; 32] = Sha256::digest(key.unwrap_or_default()).into();
@@ -130,11 +131,6 @@ impl Callers {
 fn unknown(detail: &str) -> Problem {
     Problem::new(Code::CallerUnauthenticated, detail)
         .header(header::WWW_AUTHENTICATE, "Bearer realm=\"parlance\"")
-}
-
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, key) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 /// Refuses an upstream that the caller was not granted.

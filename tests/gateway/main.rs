@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin_token;
 mod bodies;
 mod callers;
 mod commands;
