@@ -23,6 +23,7 @@ use crate::gateway::{self, UpdateOptions};
 use crate::idempotency::{
     self, FingerprintInput, IdempotentOutcome, KeyedRequest, PREFERENCE_APPLIED, StoredResponse, Worked,
 };
+use crate::server::tls::ClientIdentity;
 use crate::types::body::{self, Body, ReadError};
 use crate::types::code::Code;
 use crate::types::deadline::{Deadline, Over, Shutdown};
@@ -71,7 +72,7 @@ impl Service<IdentifiedRequest<Incoming>> for Api {
     }
 }
 
-/// One request on its way through the API. The context is complete when it was answered, by whatever.
+/// State of one request. Its context is complete once the request is answered.
 struct Handler<'a> {
     snapshot: &'a Snapshot,
     shutdown: &'a Shutdown,
@@ -82,7 +83,7 @@ impl Handler<'_> {
     /// Dispatches by resource and method.
     async fn answer(
         &mut self,
-        IdentifiedRequest { request, id, resource }: IdentifiedRequest<Incoming>,
+        IdentifiedRequest { request, id, resource, client }: IdentifiedRequest<Incoming>,
     ) -> Result<Response<Body>, Problem> {
         let (head, incoming) = request.into_parts();
         headers::host(&head)?;
@@ -93,7 +94,7 @@ impl Handler<'_> {
                 _ => Err(not_allowed("GET, HEAD")),
             },
             Resource::Conversation => match head.method {
-                Method::PATCH => self.update(&head, incoming, id).await,
+                Method::PATCH => self.update(&head, client.as_deref(), incoming, id).await,
                 Method::OPTIONS => Ok(options()),
                 _ => Err(not_allowed("PATCH, OPTIONS")),
             },
@@ -107,12 +108,13 @@ impl Handler<'_> {
     async fn update(
         &mut self,
         head: &Parts,
+        client: Option<&ClientIdentity>,
         incoming: Incoming,
         id: RequestId,
     ) -> Result<Response<Body>, Problem> {
         let Handler { snapshot, shutdown, context } = self;
         let path = head.uri.path();
-        let caller = snapshot.callers.admit(head)?;
+        let caller = snapshot.callers.admit(head, client)?;
         context.caller = caller.map(|caller| Arc::clone(&caller.name));
         let dry_run = headers::dry_run(head.uri.query())?;
         let merge = headers::is_merge_patch(&head.headers)

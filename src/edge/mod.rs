@@ -13,8 +13,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use tower::{Service, ServiceBuilder};
 
 use self::api::Api;
@@ -22,6 +21,7 @@ use self::limit::LimitLayer;
 use self::observe::ObserveLayer;
 use self::rescue::RescueLayer;
 use crate::gateway::snapshot::Snapshot;
+use crate::server::IncomingRequest;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::traffic::Answers;
 use crate::types::body::Body;
@@ -35,7 +35,7 @@ pub fn service(
     in_flight: Arc<InFlight>,
     log: AccessLog,
     answers: Arc<Answers>,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send
+) -> impl Service<IncomingRequest, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send
 {
     ServiceBuilder::new()
         // Outermost: every response, that of a rejection or a panic too, has an id, times and a log line, and is counted.

@@ -14,6 +14,7 @@ use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use pin_project_lite::pin_project;
 
+use super::IncomingRequest;
 use crate::server::tls::ClientIdentity;
 use crate::types::body::Body;
 
@@ -119,34 +120,32 @@ impl Drop for Running {
 pub(super) struct Tracked<S> {
     inner: TowerToHyperService<S>,
     activity: Arc<ConnectionActivity>,
-    peer: Option<Arc<ClientIdentity>>,
+    client: Option<Arc<ClientIdentity>>,
 }
 
 impl<S> Tracked<S> {
     pub(super) fn new(
         inner: S,
         activity: Arc<ConnectionActivity>,
-        peer: Option<Arc<ClientIdentity>>,
+        client: Option<Arc<ClientIdentity>>,
     ) -> Self {
-        Tracked { inner: TowerToHyperService::new(inner), activity, peer }
+        Tracked { inner: TowerToHyperService::new(inner), activity, client }
     }
 }
 
 impl<S> Service<Request<Incoming>> for Tracked<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone,
+    S: tower::Service<IncomingRequest, Response = Response<Body>, Error = Infallible> + Clone,
 {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Tracking<S>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Tracking<S> {
+    fn call(&self, request: Request<Incoming>) -> Tracking<S> {
         let running = self.activity.begin();
-        if let Some(peer) = &self.peer {
-            request.extensions_mut().insert(Arc::clone(peer));
-        }
         let http1 = request.version() <= Version::HTTP_11;
-        Tracking { inner: self.inner.call(request), running: Some(running), http1 }
+        let inner = self.inner.call(IncomingRequest { request, client: self.client.clone() });
+        Tracking { inner, running: Some(running), http1 }
     }
 }
 
@@ -154,10 +153,10 @@ pin_project! {
     /// The answer on its way.
     pub(super) struct Tracking<S>
     where
-        S: tower::Service<Request<Incoming>>,
+        S: tower::Service<IncomingRequest>,
     {
         #[pin]
-        inner: TowerToHyperServiceFuture<S, Request<Incoming>>,
+        inner: TowerToHyperServiceFuture<S, IncomingRequest>,
         running: Option<Running>,
         http1: bool,
     }
@@ -165,7 +164,7 @@ pin_project! {
 
 impl<S> Future for Tracking<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: tower::Service<IncomingRequest, Response = Response<Body>, Error = Infallible>,
 {
     type Output = Result<Response<Body>, Infallible>;
 

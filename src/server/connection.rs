@@ -6,8 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
@@ -19,7 +18,7 @@ use super::activity::{ConnectionActivity, Tracked};
 use super::lifetime::{Action, Lifetime};
 use super::socket::{Socket, Stream};
 use super::stats::Connections;
-use super::{ConnectionConfig, Phase};
+use super::{ConnectionConfig, IncomingRequest, Phase};
 use crate::server::tls::{ClientIdentity, Tls};
 use crate::types::body::Body;
 
@@ -32,20 +31,20 @@ pub(super) async fn serve<S>(
     phase: channel::Receiver<Phase>,
     connections: Arc<Connections>,
 ) where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<IncomingRequest, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     let _open = connections.open();
     // An answer is written at once; waiting for more to come would only delay it.
     let _ = stream.set_nodelay(true);
     let ConnectionConfig { limits, tls } = profile;
-    let (stream, peer) = match tls {
+    let (stream, client) = match tls {
         None => (Stream::Plain(stream), None),
         Some(tls) => {
             let handshake = Box::pin(handshake(&tls, stream));
             let shaken = tokio::time::timeout(limits.header_timeout, handshake).await;
             match shaken.unwrap_or_else(|_| Err("it took too long".to_owned())) {
-                Ok((stream, peer)) => (stream, peer),
+                Ok((stream, client)) => (stream, client),
                 Err(reason) => {
                     connections.handshake_refused();
                     tracing::debug!(reason, "a TLS handshake failed");
@@ -56,7 +55,7 @@ pub(super) async fn serve<S>(
     };
     let activity = Arc::new(ConnectionActivity::new());
     let socket = Socket::new(stream, Arc::clone(&activity), Arc::clone(&connections), limits.header_timeout);
-    let service = Tracked::new(service, Arc::clone(&activity), peer);
+    let service = Tracked::new(service, Arc::clone(&activity), client);
     // In one place and never moved: thousands of connections wait most of the time, and this is what they take.
     let connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let watch = Lifetime::new(&limits, activity.begun(), jitter_seed());
@@ -66,8 +65,8 @@ pub(super) async fn serve<S>(
 }
 
 async fn handshake(tls: &Tls, stream: TcpStream) -> Result<(Stream, Option<Arc<ClientIdentity>>), String> {
-    let (stream, peer) = tls.accept(stream).await.map_err(|error| error.to_string())?;
-    Ok((Stream::Tls(Box::new(stream)), peer.map(Arc::new)))
+    let (stream, client) = tls.accept(stream).await.map_err(|error| error.to_string())?;
+    Ok((Stream::Tls(Box::new(stream)), client.map(Arc::new)))
 }
 
 /// Drives a connection and ends it when it is time. Gives whether it ended by agreement.

@@ -30,7 +30,7 @@ use tokio::sync::watch as channel;
 use tokio::task::{JoinError, JoinSet};
 use tower::Service;
 
-use crate::server::tls::Tls;
+use crate::server::tls::{ClientIdentity, Tls};
 use crate::settings;
 use crate::types::body::Body;
 
@@ -77,6 +77,15 @@ impl From<&settings::Server> for Limits {
             grace: server.drain_timeout,
         }
     }
+}
+
+/// A request with what its connection knows of the client.
+#[derive(Debug)]
+pub struct IncomingRequest {
+    /// The request as received.
+    pub request: Request<Incoming>,
+    /// Names in the client's certificate; `None` without one.
+    pub client: Option<Arc<ClientIdentity>>,
 }
 
 /// What holds for a new connection. Connections that are open keep what held when they came.
@@ -131,7 +140,7 @@ impl BoundListener {
         connections: Arc<Connections>,
     ) -> bool
     where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S: Service<IncomingRequest, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
         let builder = Arc::new(builder());

@@ -3,6 +3,7 @@
 // Always true here; it tells the lints that this is test code.
 #![cfg(test)]
 
+mod admin_token;
 mod bodies;
 mod callers;
 mod commands;
