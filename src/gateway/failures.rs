@@ -1,12 +1,13 @@
 //! Failures of adapters and transport, translated into problems.
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, Response};
 use parlance_adapters::{Failure, FailureKind};
 
 use crate::types::code::{AnsweredBy, Applied, Code, ProxyError};
 use crate::types::problem::{FieldError, Problem, VendorPart};
 use crate::upstream::Upstream;
-use crate::upstream::transport::{Reply, TransportError, TransportErrorKind};
+use crate::upstream::transport::{TransportError, TransportErrorKind};
 
 impl Problem {
     /// With the upstream that it is about.
@@ -108,7 +109,7 @@ pub(super) fn failed(
     problem
 }
 
-pub(super) fn invalid(upstream: &Upstream, reply: &Reply, why: &str, applied: Applied) -> Problem {
+pub(super) fn invalid(upstream: &Upstream, reply: &Response<Bytes>, why: &str, applied: Applied) -> Problem {
     let mut problem = Problem::new(
         Code::VendorInvalidResponse,
         format!("The vendor's answer cannot be understood: {why}."),

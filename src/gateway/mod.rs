@@ -6,10 +6,10 @@ mod failures;
 pub mod routing;
 pub mod snapshot;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, header};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 use parlance_adapters::canonical::Patch;
 use parlance_adapters::json::Reader;
 use parlance_adapters::{Adapter, Ask, Call, Done, Target, Unusable, confirm, merge, stored_context};
@@ -19,8 +19,8 @@ use self::failures::{failed, invalid, refused};
 use crate::types::code::{Applied, Code};
 use crate::types::deadline::Deadline;
 use crate::types::problem::Problem;
+use crate::upstream::Upstream;
 use crate::upstream::transport::Reply;
-use crate::upstream::{MaybeApplied, Upstream};
 
 /// What a caller wants, apart from the conversation and the body.
 #[derive(Debug, Default)]
@@ -73,10 +73,10 @@ pub async fn update(
         context.value = value;
     }
 
-    let reply = exchange.send(call.request).await?;
+    let Reply { response: reply, maybe_applied } = exchange.send(call.request).await?;
     let done = Done { target, set: &call.set };
     let conversation = if !reply.status().is_success() {
-        let applied = reply.extensions().get::<MaybeApplied>().map(|_| Applied::Unknown);
+        let applied = maybe_applied.then_some(Applied::Unknown);
         return Err(failed(
             upstream,
             reply.status().as_u16(),
@@ -142,15 +142,18 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     async fn send(&mut self, request: Request<Bytes>) -> Result<Reply, Problem> {
-        let started = Instant::now();
-        let answer = self.upstream.send(request, self.deadline.clone()).await;
-        *self.waited += started.elapsed();
-        answer.map_err(|trouble| Problem::from_transport(trouble, self.upstream))
+        let sent = self.upstream.send(request, self.deadline.clone()).await;
+        *self.waited += sent.waited;
+        sent.result.map_err(|trouble| Problem::from_transport(trouble, self.upstream))
     }
 
     /// Reads the conversation if the update must be merged into what is stored. Whatever goes wrong here, the update
     /// was not sent.
-    async fn stored(&mut self, target: &Target<'_>, call: &Call<'_>) -> Result<Option<Reply>, Problem> {
+    async fn stored(
+        &mut self,
+        target: &Target<'_>,
+        call: &Call<'_>,
+    ) -> Result<Option<Response<Bytes>>, Problem> {
         if !call.needs_stored_context {
             return Ok(None);
         }
@@ -160,7 +163,7 @@ impl Exchange<'_> {
         if let Some(trace) = call.request.headers().get("traceparent") {
             request.headers_mut().insert(HeaderName::from_static("traceparent"), trace.clone());
         }
-        let read = self.send(request).await.and_then(|reply| {
+        let read = self.send(request).await.and_then(|Reply { response: reply, .. }| {
             if !reply.status().is_success() {
                 let failure = self.adapter.explain(&reply);
                 return Err(failed(self.upstream, reply.status().as_u16(), reply.headers(), failure, None));
@@ -182,7 +185,7 @@ impl Exchange<'_> {
 fn merged(
     upstream: &Upstream,
     call: &mut Call<'_>,
-    stored: Option<&Reply>,
+    stored: Option<&Response<Bytes>>,
 ) -> Result<Option<String>, Problem> {
     let Some(reply) = stored else { return Ok(None) };
     let spec = upstream.settings.vendor.spec();
@@ -198,7 +201,7 @@ fn merged(
 }
 
 /// An answer must be JSON as it is: what was not asked for (a coding, a page) is not guessed at.
-fn readable(reply: &Reply) -> Result<(), Unusable> {
+fn readable(reply: &Response<Bytes>) -> Result<(), Unusable> {
     let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let coding = header(header::CONTENT_ENCODING);
     if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {

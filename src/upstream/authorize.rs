@@ -99,9 +99,10 @@ where
     S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
 {
     exchange.request.headers_mut().insert(header.clone(), key.header().clone());
-    let reply = inner.call(exchange).await?;
+    let mut reply = inner.call(exchange).await?;
     if reply.status() != StatusCode::UNAUTHORIZED {
         key.accept();
     }
-    Ok(reply.map(|body| key.redact(body)))
+    reply.response = reply.response.map(|body| key.redact(body));
+    Ok(reply)
 }

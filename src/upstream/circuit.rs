@@ -123,7 +123,9 @@ fn judge(
     result: &Result<Reply, TransportError>,
     begun: std::time::Instant,
 ) -> (Verdict, Option<(Duration, OpenReason)>) {
-    let wait = |reply: &Reply, why| Some((Duration::from_secs(retry_after::seconds(reply.headers())?), why));
+    let wait = |reply: &Reply, why| {
+        Some((Duration::from_secs(retry_after::seconds(reply.response.headers())?), why))
+    };
     match result {
         Ok(reply) => match reply.status() {
             StatusCode::TOO_MANY_REQUESTS => (Verdict::Limited, wait(reply, OpenReason::RateLimited)),

@@ -14,11 +14,11 @@ pub mod transport;
 
 pub use authorize::{Authorize, AuthorizeLayer};
 pub use breaker::CircuitState;
-pub use retry::{MaybeApplied, RetryStats};
+pub use retry::RetryStats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Request;
@@ -59,6 +59,15 @@ pub struct Upstream {
     bucket: Bucket,
     places: Semaphore,
     shed: AtomicU64,
+}
+
+/// Result of sending one request, all attempts included.
+#[derive(Debug)]
+pub struct Exchanged {
+    /// The vendor's response, or the error that ended the last attempt.
+    pub result: Result<Reply, TransportError>,
+    /// Time from the start of the first attempt to the end of the last, pauses included.
+    pub waited: Duration,
 }
 
 /// What an upstream is doing and what it did since its configuration was taken.
@@ -124,14 +133,15 @@ impl Upstream {
         })
     }
 
-    /// Sends a request with the gateway's credential and reads the whole answer, all before `deadline`. The credential is
-    /// not in the answer, should the vendor have echoed it.
-    pub async fn send(
-        &self,
-        request: Request<Bytes>,
-        deadline: impl Into<Deadline>,
-    ) -> Result<Reply, TransportError> {
-        let exchange = UpstreamRequest::new(request, deadline);
+    /// Sends a request with the gateway's credential and reads the whole response, all before `deadline`. A credential
+    /// that the vendor echoes is removed from the response.
+    pub async fn send(&self, request: Request<Bytes>, deadline: impl Into<Deadline>) -> Exchanged {
+        let started = Instant::now();
+        let result = self.attempts(UpstreamRequest::new(request, deadline)).await;
+        Exchanged { result, waited: started.elapsed() }
+    }
+
+    async fn attempts(&self, request: UpstreamRequest) -> Result<Reply, TransportError> {
         // One slow vendor never takes what the others need. Full is said at once: a queue would only make every caller
         // slow. An exchange holds its place while it pauses.
         let Ok(_place) = self.places.try_acquire() else {
@@ -140,7 +150,7 @@ impl Upstream {
         };
         // Around the circuit and the limit, so that both see every attempt: what is open or over the limit is not tried
         // again.
-        Retry::new(Policy::new(&self.retries), &self.stack).oneshot(exchange).await
+        Retry::new(Policy::new(&self.retries), &self.stack).oneshot(request).await
     }
 
     /// What it is doing and what it did.

@@ -25,9 +25,6 @@ use crate::types::retry_after;
 
 /// The first pause is at most this long, each further one at most twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// In the extensions of an answer: an earlier attempt may have been applied, whatever this answer says.
-#[derive(Debug, Clone, Copy)]
-pub struct MaybeApplied;
 
 /// RetryReason an attempt is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +100,7 @@ impl Retries {
             Ok(reply) => {
                 let status = reply.status();
                 if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-                    && let Some(seconds) = retry_after::seconds(reply.headers())
+                    && let Some(seconds) = retry_after::seconds(reply.response.headers())
                 {
                     return Some(RetryReason::Asked(Duration::from_secs(seconds)));
                 }
@@ -191,7 +188,7 @@ impl tower::retry::Policy<UpstreamRequest, Reply, TransportError> for Policy<'_>
                     trouble.detail.push_str(" An earlier attempt may have been applied.");
                 }
                 Ok(reply) if !reply.status().is_success() => {
-                    reply.extensions_mut().insert(MaybeApplied);
+                    reply.maybe_applied = true;
                 }
                 _ => {}
             }

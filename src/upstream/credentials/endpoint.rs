@@ -197,7 +197,7 @@ fn granted(reply: &Reply) -> Result<Grant, TransportError> {
         )
     };
     // The parser's own words may show a part of the token.
-    let answer: Answer = serde_json::from_slice(reply.body())
+    let answer: Answer = serde_json::from_slice(reply.response.body())
         .map_err(|_| invalid("it is not a JSON object with an access_token"))?;
     if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err(invalid("its token is not of the type bearer"));
@@ -225,7 +225,7 @@ fn life(expires_in: Option<&Value>) -> Duration {
 /// What a status other than 2xx means: as it would from the vendor, but that a refusal is the gateway's own.
 fn denied(reply: &Reply, secret: &Secret) -> TransportError {
     let status = reply.status().as_u16();
-    let code = error_code(reply.body(), secret).map(|code| format!(" ({code})")).unwrap_or_default();
+    let code = error_code(reply.response.body(), secret).map(|code| format!(" ({code})")).unwrap_or_default();
     let said = format!("The token endpoint answered {status}{code}");
     let (kind, proxy_error) = match status {
         400 | 401 | 403 => (TransportErrorKind::Unauthenticated, ProxyError::ProxyConfigurationError),
@@ -236,7 +236,7 @@ fn denied(reply: &Reply, secret: &Secret) -> TransportError {
     };
     let asked_to_wait = matches!(kind, TransportErrorKind::RateLimited | TransportErrorKind::Unavailable);
     TransportError {
-        retry_after: retry_after::seconds(reply.headers()).filter(|_| asked_to_wait),
+        retry_after: retry_after::seconds(reply.response.headers()).filter(|_| asked_to_wait),
         ..trouble(kind, proxy_error, &said)
     }
 }
