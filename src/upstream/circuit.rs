@@ -10,7 +10,6 @@ use std::time::Duration;
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::util::rng::{HasherRng, Rng};
 use tower::{Layer, Service};
 
 use super::breaker::{Admission, Breaker, CircuitState, OpenReason, Refused, Verdict};
@@ -65,7 +64,7 @@ impl Circuit {
 }
 
 fn trouble(refused: Refused) -> TransportError {
-    let seconds = refused.wait.as_secs() + u64::from(refused.wait.subsec_nanos() > 0);
+    let seconds = retry_after::ceil_secs(refused.wait);
     let (kind, detail) = match refused.why {
         OpenReason::Failing => (
             TransportErrorKind::Unavailable,
@@ -92,7 +91,7 @@ impl Call<'_> {
     fn end(&mut self, verdict: Verdict, hold: Option<(Duration, OpenReason)>) {
         let Some(ticket) = self.ticket.take() else { return };
         let now = Instant::now();
-        let jitter = if verdict == Verdict::Bad { HasherRng::new().next_f64() } else { 0.0 };
+        let jitter = if verdict == Verdict::Bad { fastrand::f64() } else { 0.0 };
         let mut breaker = self.circuit.breaker();
         let before = breaker.state(now);
         let opened = breaker.record(now, ticket, verdict, jitter);

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
-use tower::util::rng::{HasherRng, Rng};
 
 use super::retry_budget::RetryBudget;
 use super::transport::{Reply, UpstreamRequest};
@@ -135,8 +134,8 @@ impl<'a> Policy<'a> {
         if self.attempts >= self.retries.max_attempts {
             return None;
         }
-        let jitter = (FIRST_PAUSE * 2u32.saturating_pow(self.attempts.saturating_sub(1)))
-            .mul_f64(HasherRng::new().next_f64());
+        let jitter =
+            (FIRST_PAUSE * 2u32.saturating_pow(self.attempts.saturating_sub(1))).mul_f64(fastrand::f64());
         let pause = match why {
             RetryReason::Asked(wait) => wait + jitter,
             RetryReason::Unsent | RetryReason::Unknown => jitter,

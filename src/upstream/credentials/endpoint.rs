@@ -1,7 +1,6 @@
 //! The token endpoint: one question (RFC 6749, section 4.4), and what its answers mean.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -162,23 +161,13 @@ struct Question<'a> {
     scope: Option<&'a str>,
 }
 
-fn form<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-    pairs.join("&")
+/// A form of these members (`application/x-www-form-urlencoded`).
+fn form<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(members).finish()
 }
 
-/// A text as `application/x-www-form-urlencoded` has it.
 fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            // Writing to a text cannot fail.
-            _ => _ = write!(out, "%{byte:02X}"),
-        }
-    }
-    out
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 #[derive(Deserialize)]

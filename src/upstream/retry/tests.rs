@@ -156,6 +156,7 @@ async fn every_attempt_is_the_same_request() {
 
 #[tokio::test(start_paused = true)]
 async fn pauses_are_within_their_bounds_and_differ() {
+    fastrand::seed(1);
     let mut all = Vec::new();
     for _ in 0..50 {
         let seen =
