@@ -9,7 +9,7 @@ use http::{HeaderName, StatusCode};
 use tower::{Layer, Service, ServiceExt};
 
 use super::credentials::{Credentials, Key};
-use super::{Reply, TransportError, UpstreamRequest};
+use super::transport::{Reply, TransportError, UpstreamRequest};
 
 /// Authorizes every exchange of the service below, which must be what puts it on the wire: each attempt of a retry
 /// above gets the credential of its own moment. A 401 is repeated at most once, with another credential and before the

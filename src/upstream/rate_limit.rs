@@ -7,8 +7,7 @@ use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 use super::gate::Gated;
-use super::transport::{Reply, UpstreamRequest};
-use super::transport::{TransportError, TransportErrorKind};
+use super::transport::{Reply, TransportError, TransportErrorKind, UpstreamRequest};
 use crate::settings::Rate;
 use crate::types::code::ProxyError;
 use crate::types::rate_limiter::RateLimiter;

@@ -16,8 +16,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::retry_budget::RetryBudget;
-use super::transport::{Reply, UpstreamRequest};
-use super::transport::{TransportError, TransportErrorKind};
+use super::transport::{Reply, TransportError, TransportErrorKind, UpstreamRequest};
 use crate::settings;
 use crate::types::code::Applied;
 use crate::types::retry_after;

@@ -20,7 +20,8 @@ use tokio::task::AbortHandle;
 
 use super::endpoint::{Endpoint, Grant, trouble};
 use super::file::WatchedFile;
-use super::{Key, Stats};
+use super::key::Key;
+use super::stats::Stats;
 use crate::settings::{self, Credential, OAuth2, Secret};
 use crate::types::code::ProxyError;
 use crate::types::deadline::{Deadline, Over};
