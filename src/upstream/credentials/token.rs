@@ -23,7 +23,7 @@ use super::file::WatchedFile;
 use super::{Key, Stats};
 use crate::settings::{self, Credential, OAuth2, Secret};
 use crate::types::code::ProxyError;
-use crate::types::deadline::{Deadline, Over};
+use crate::types::deadline::{Deadline, Expired};
 use crate::upstream::transport::{TransportError, TransportErrorKind};
 
 /// How long a failure is remembered at least, and how long a token that replaced a refused one is left alone.
@@ -182,8 +182,8 @@ impl Step {
             Ok(Err(_)) => {
                 Err(trouble(TransportErrorKind::Failed, ProxyError::ProxyInternalError, "No token was had"))
             }
-            Err(over @ Over::Shutdown) => Err(TransportError::not_sent(over)),
-            Err(Over::Passed) => {
+            Err(expired @ Expired::Shutdown) => Err(TransportError::not_sent(expired)),
+            Err(Expired::Timeout) => {
                 let said = "The token endpoint did not answer in time";
                 Err(trouble(TransportErrorKind::Timeout, ProxyError::HttpResponseTimeout, said))
             }
