@@ -26,7 +26,7 @@ use crate::idempotency::{
 use crate::server::tls::ClientIdentity;
 use crate::types::body::{self, Body, ReadError};
 use crate::types::code::Code;
-use crate::types::deadline::{Deadline, Over, Shutdown};
+use crate::types::deadline::{Deadline, Expired, Shutdown};
 use crate::types::problem::Problem;
 use crate::types::request_id::RequestId;
 
@@ -244,11 +244,11 @@ async fn read_body(snapshot: &Snapshot, shutdown: &Shutdown, incoming: Incoming)
             "The body ended before its announced length, or its framing is wrong.",
         )
         .header(header::CONNECTION, "close")),
-        Err(Over::Shutdown) => {
+        Err(Expired::Shutdown) => {
             let detail = "The gateway is shutting down and the body has not arrived; nothing was sent.";
             Err(Problem::new(Code::Draining, detail).retry_after(1).header(header::CONNECTION, "close"))
         }
-        Err(Over::Passed) => Err(Problem::new(
+        Err(Expired::Timeout) => Err(Problem::new(
             Code::RequestTimeout,
             format!("The body did not arrive within {} seconds.", server.body_timeout.as_secs_f32()),
         )

@@ -166,16 +166,16 @@ impl Run {
     {
         let started = Instant::now();
         let is_claimed = match self.store.claim(&self.claim).await {
-            Ok(ClaimOutcome::Mine) => true,
+            Ok(ClaimOutcome::Claimed) => true,
             Ok(ClaimOutcome::Running { fingerprint } | ClaimOutcome::Done { fingerprint, .. })
                 if fingerprint != self.claim.keyed.fingerprint =>
             {
                 self.counters.reuses.add();
                 return Err(reused());
             }
-            Ok(ClaimOutcome::Done { answer, .. }) => {
+            Ok(ClaimOutcome::Done { response, .. }) => {
                 self.counters.replays.add();
-                return Ok(IdempotentOutcome::Replayed(answer));
+                return Ok(IdempotentOutcome::Replayed(response));
             }
             Ok(ClaimOutcome::Running { .. }) => {
                 self.counters.conflicts.add();

@@ -24,7 +24,7 @@ use super::key::Key;
 use super::stats::Stats;
 use crate::settings::{self, Credential, OAuth2, Secret};
 use crate::types::code::ProxyError;
-use crate::types::deadline::{Deadline, Over};
+use crate::types::deadline::{Deadline, Expired};
 use crate::types::retry_after::ceil_secs;
 use crate::upstream::transport::{TransportError, TransportErrorKind};
 
@@ -184,8 +184,8 @@ impl Step {
             Ok(Err(_)) => {
                 Err(trouble(TransportErrorKind::Failed, ProxyError::ProxyInternalError, "No token was had"))
             }
-            Err(over @ Over::Shutdown) => Err(TransportError::not_sent(over)),
-            Err(Over::Passed) => {
+            Err(expired @ Expired::Shutdown) => Err(TransportError::not_sent(expired)),
+            Err(Expired::Timeout) => {
                 let said = "The token endpoint did not answer in time";
                 Err(trouble(TransportErrorKind::Timeout, ProxyError::HttpResponseTimeout, said))
             }

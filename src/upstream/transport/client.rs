@@ -23,7 +23,7 @@ use super::error::{TransportError, TransportErrorKind};
 use crate::settings;
 use crate::types::body::{self, ReadError};
 use crate::types::code::{Applied, ProxyError};
-use crate::types::deadline::{Deadline, Over};
+use crate::types::deadline::{Deadline, Expired};
 
 /// Bytes of an answer's head (and of the read buffer behind it) that are taken at most. Header lines: hyper's own 100,
 /// for which it needs no memory of its own.
@@ -134,8 +134,8 @@ impl Inner {
 
     async fn exchange(&self, exchange: UpstreamRequest) -> Result<Reply, TransportError> {
         let UpstreamRequest { request, deadline, .. } = exchange;
-        if let Some(over) = deadline.over() {
-            return Err(TransportError::not_sent(over));
+        if let Some(expired) = deadline.expired() {
+            return Err(TransportError::not_sent(expired));
         }
         let permit = Arc::new(Permit::new(&request, deadline.clone()));
         let request = request.map(|data| PermittedBody {
@@ -145,9 +145,9 @@ impl Inner {
         let answer = self.pool().1.request(request);
         let response = match deadline.within(answer).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(no_answer(&error, permit.withdraw(), deadline.over())),
-            Err(over) if permit.withdraw() => return Err(TransportError::not_answered(over)),
-            Err(over) => return Err(TransportError::not_sent(over)),
+            Ok(Err(error)) => return Err(no_answer(&error, permit.withdraw(), deadline.expired())),
+            Err(expired) if permit.withdraw() => return Err(TransportError::not_answered(expired)),
+            Err(expired) => return Err(TransportError::not_sent(expired)),
         };
         self.collect(response, &deadline).await
     }
@@ -179,14 +179,14 @@ impl Inner {
                 ProxyError::HttpResponseIncomplete,
                 "The vendor's answer was cut off after its status said success; the update was applied.",
             ),
-            Err(over) => TransportError::stalled(over),
+            Err(expired) => TransportError::stalled(expired),
         };
         Err(TransportError { status: Some(head.status.as_u16()), ..trouble })
     }
 }
 
-/// What it means that no head of an answer came; `over`: and that there is no more time either.
-fn no_answer(error: &legacy::Error, sent: bool, over: Option<Over>) -> TransportError {
+/// What it means that no head of an answer came; `expired`: and that there is no more time either.
+fn no_answer(error: &legacy::Error, sent: bool, expired: Option<Expired>) -> TransportError {
     if error.is_connect() {
         let fault = ConnectError::find(error);
         let kind =
@@ -194,8 +194,8 @@ fn no_answer(error: &legacy::Error, sent: bool, over: Option<Over>) -> Transport
         let detail = format!("No connection to the vendor: {fault}; nothing was sent.");
         return TransportError::new(kind, Applied::No, fault.proxy_error(), detail);
     }
-    if let Some(over) = over.filter(|_| !sent) {
-        return TransportError::not_sent(over);
+    if let Some(expired) = expired.filter(|_| !sent) {
+        return TransportError::not_sent(expired);
     }
     let hyper = find::<hyper::Error>(error);
     if !sent || hyper.is_some_and(hyper::Error::is_canceled) {
@@ -297,7 +297,7 @@ impl Permit {
 
     /// Asks for it. After the deadline nothing goes out, although the connection may only now be there.
     fn take(&self) -> bool {
-        self.decide(if self.deadline.over().is_some() { WITHDRAWN } else { TAKEN }) == TAKEN
+        self.decide(if self.deadline.expired().is_some() { WITHDRAWN } else { TAKEN }) == TAKEN
     }
 
     /// Ends it. Gives whether it had been taken.
@@ -354,9 +354,12 @@ mod tests {
 
     #[test]
     fn a_body_goes_out_while_somebody_waits_and_is_not_told_otherwise() {
-        let cutoff = Shutdown::default();
+        let shutdown = Shutdown::default();
         let permit = |body: &'static str, timeout| {
-            Permit::new(&Request::new(Bytes::from_static(body.as_bytes())), Deadline::after(timeout, &cutoff))
+            Permit::new(
+                &Request::new(Bytes::from_static(body.as_bytes())),
+                Deadline::after(timeout, &shutdown),
+            )
         };
         let (long, none) = (Duration::from_secs(60), Duration::ZERO);
         let taken = permit("{}", long);
@@ -367,7 +370,7 @@ mod tests {
         assert!(!late.take() && !late.withdraw());
         assert!(permit("", none).withdraw(), "a read counts as sent");
         let cut_off = permit("{}", long);
-        cutoff.cut();
+        shutdown.trigger();
         assert!(!cut_off.take() && !cut_off.withdraw());
     }
 }

@@ -1,7 +1,7 @@
 //! What can happen between the gateway and a vendor's answer.
 
 use crate::types::code::{Applied, ProxyError};
-use crate::types::deadline::Over;
+use crate::types::deadline::Expired;
 
 /// The sorts of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,14 +95,14 @@ impl TransportError {
     }
 
     /// The time was over before anything was sent.
-    pub fn not_sent(over: Over) -> Self {
-        let (kind, proxy_error, detail) = match over {
-            Over::Passed => (
+    pub fn not_sent(expired: Expired) -> Self {
+        let (kind, proxy_error, detail) = match expired {
+            Expired::Timeout => (
                 TransportErrorKind::Timeout,
                 ProxyError::ConnectionTimeout,
                 "The request could not be sent in time; the vendor has not had the update.",
             ),
-            Over::Shutdown => (
+            Expired::Shutdown => (
                 TransportErrorKind::Shutdown,
                 ProxyError::ProxyInternalResponse,
                 "The gateway is shutting down and did not send the update.",
@@ -112,13 +112,13 @@ impl TransportError {
     }
 
     /// The time was over after the request had been sent.
-    pub(crate) fn not_answered(over: Over) -> Self {
-        let (kind, detail) = match over {
-            Over::Passed => (
+    pub(crate) fn not_answered(expired: Expired) -> Self {
+        let (kind, detail) = match expired {
+            Expired::Timeout => (
                 TransportErrorKind::Timeout,
                 "The vendor did not answer in time; whether it applied the update is not known.",
             ),
-            Over::Shutdown => (
+            Expired::Shutdown => (
                 TransportErrorKind::Shutdown,
                 "The gateway is shutting down and waits no longer for the vendor's answer; whether it applied the update is not known.",
             ),
@@ -127,13 +127,13 @@ impl TransportError {
     }
 
     /// The time was over in the middle of a successful answer.
-    pub(crate) fn stalled(over: Over) -> Self {
-        let (kind, detail) = match over {
-            Over::Passed => (
+    pub(crate) fn stalled(expired: Expired) -> Self {
+        let (kind, detail) = match expired {
+            Expired::Timeout => (
                 TransportErrorKind::Timeout,
                 "The vendor's answer stalled after its status said success; the update was applied.",
             ),
-            Over::Shutdown => (
+            Expired::Shutdown => (
                 TransportErrorKind::Shutdown,
                 "The gateway is shutting down and waits no longer for the rest of the vendor's answer; the update was applied.",
             ),
