@@ -308,3 +308,53 @@ impl AsyncWrite for Stream {
         either!(self, stream => stream.poll_shutdown(cx))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_protocol_is_detected_however_its_first_bytes_are_split_and_no_byte_is_lost() {
+        let (begin, rest) = PREFACE.split_at(5);
+        let cases: [(&[&[u8]], Protocol); 8] = [
+            (&[PREFACE, b"frames"], Protocol::Http2),
+            (&[begin, rest, b"frames"], Protocol::Http2),
+            (&[b"P", b"RI", b" * HTTP/2.0\r\n\r\nSM\r\n", b"\r\n", b"frames"], Protocol::Http2),
+            (&[b"GET / HTTP/1.1\r\n\r\n"], Protocol::Http1),
+            (&[b"P", b"ATCH / HTTP/1.1\r\n\r\n"], Protocol::Http1),
+            (&[begin, b"HTTP/2.0\r\n\r\nXX"], Protocol::Http1),
+            (&[begin], Protocol::Http1),
+            (&[], Protocol::Http1),
+        ];
+        for (pieces, expected) in cases {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let activity = Arc::new(ConnectionActivity::new());
+            let timeout = Duration::from_secs(30);
+            let mut socket =
+                Socket::new(Stream::Plain(stream), Arc::clone(&activity), Arc::default(), timeout);
+            let send = async move {
+                for piece in pieces {
+                    client.write_all(piece).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let receive = async {
+                assert_eq!(socket.detect().await.unwrap(), expected, "{pieces:?}");
+                let mut received = Vec::new();
+                // Smaller than the preface, so that it is returned in parts.
+                let mut room = [0; 7];
+                while let Ok(read @ 1..) = socket.read(&mut room).await {
+                    received.extend_from_slice(&room[..read]);
+                }
+                assert_eq!(received, pieces.concat());
+            };
+            tokio::join!(send, receive);
+            assert_eq!(activity.http2(), expected == Protocol::Http2, "{pieces:?}");
+        }
+    }
+}
