@@ -1,4 +1,4 @@
-//! What holds for every adapter, whichever vendor it speaks for: no vendor is named here.
+//! Properties of every adapter; no vendor is named here.
 
 #![expect(
     clippy::unwrap_used,
@@ -73,7 +73,7 @@ fn unmerged(encoded: Encoded) -> UpstreamCall {
     }
 }
 
-/// How a vendor's answers of one sort are read.
+/// Reading of a vendor's answers, either to updates or to reads.
 #[derive(Clone, Copy)]
 struct Decoder {
     adapter: &'static dyn Adapter,
@@ -151,7 +151,7 @@ impl Decoder {
         if self.is_read { self.adapter.decode_read(cx, reply) } else { self.adapter.decode(cx, reply) }
     }
 
-    /// What a caller gets of this answer, as bytes; nothing was set.
+    /// The caller's answer for a reply, as bytes, if nothing was set.
     fn written(&self, reply: &Response<Bytes>) -> Result<Vec<u8>, DecodeError> {
         let spec = self.spec();
         let target = target(spec, &usual(spec));

@@ -206,14 +206,14 @@ fn every_sample_is_wholly_in_its_answer() {
     }
 }
 
-/// What a spec says that answers report, some story's answer has. That no answer has anything else, every test of a
-/// reply checks.
+/// Every member that a spec lists as reported is in the answer of some story. The converse is part of every test of a
+/// reply.
 #[test]
 fn every_reported_member_is_in_some_answer() {
     for decoder in decoders() {
         let (spec, upstream) = (decoder.spec(), usual(decoder.spec()));
         let target = target(spec, &upstream);
-        // Where a vendor only confirms, the answer has what was set.
+        // A vendor that only confirms reports the members that were set.
         let example = Bytes::from_static(spec.example.patch.as_bytes());
         let patch = Patch::parse(&example).unwrap();
         let (merge, lenient, idempotency_key) = (false, false, None);
@@ -384,7 +384,7 @@ fn messages_have_one_order() {
     assert!(by_time > 0);
 }
 
-/// Where a list of texts becomes attachments, each is there once and in its order, be they few or many.
+/// A list of texts that becomes attachments has each once and in its order, be they few or many.
 #[test]
 fn no_attachment_is_there_twice() {
     let mut lists = 0;

@@ -157,7 +157,7 @@ fn the_tables_are_sound() {
     assert_eq!(names(&root()).iter().filter(|name| vendor(name).is_some()).count(), ALL.len());
 }
 
-/// What is wrong with one member, by the promise: pointer and code.
+/// Faults of one member, by the API's promise: pointer and code.
 fn expected(spec: &Spec, ask: &Wish, name: &str, value: &Tree) -> Vec<(String, &'static str)> {
     let one = |code| vec![(pointer("", name), code)];
     if name == VENDOR_FIELDS {
@@ -231,7 +231,7 @@ fn expected(spec: &Spec, ask: &Wish, name: &str, value: &Tree) -> Vec<(String, &
     }
 }
 
-/// What the vendor is sent of one member that is right.
+/// Members of the vendor's request for one valid member.
 fn sent(spec: &Spec, name: &str, value: &Tree) -> Vec<(String, Tree)> {
     if let (VENDOR_FIELDS, Tree::Object(members)) = (name, value) {
         return members.clone();

@@ -1,4 +1,4 @@
-//! Where things stand in a tree, and how to change them.
+//! Places in a tree, and changes to them.
 
 use proptest::prelude::*;
 use proptest::sample::Index;

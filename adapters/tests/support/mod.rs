@@ -1,4 +1,4 @@
-//! What the tests share: a JSON tree to compare by, the stories, and an upstream for any vendor.
+//! Shared by the tests: a JSON tree to compare by, the stories, and an upstream for any vendor.
 
 mod stories;
 mod tree;

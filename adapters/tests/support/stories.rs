@@ -27,12 +27,12 @@ impl Story {
     }
 }
 
-/// Where the stories stand.
+/// Folder of the stories.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/stories")
 }
 
-/// What stands in a folder, in order.
+/// Names in a folder, in order.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut names: Vec<String> =
