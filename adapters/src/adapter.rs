@@ -47,6 +47,10 @@ pub trait Adapter: Sync {
     }
 
     /// Builds the request that reads a conversation, without its credential; `None` if the vendor has no read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the URI is too long.
     fn read_request(
         &self,
         endpoint: &VendorEndpoint,

@@ -166,7 +166,8 @@ impl Handler<'_> {
             id.clone(),
         );
         let shutdown = shutdown.clone();
-        let work = async move {
+        // Boxed once: the update is moved into two tasks, and its future is large.
+        let work = Box::pin(async move {
             let outcome = prepared.send(Deadline::after(timeout, &shutdown)).await;
             Worked {
                 answered_by: outcome.answered_by(),
@@ -176,7 +177,7 @@ impl Handler<'_> {
                     Err(problem) => StoredResponse::of_problem(problem, id.as_str()),
                 },
             }
-        };
+        });
         Ok(keyed_response(snapshot.idempotency.answer(keyed, timeout, work).await?, context))
     }
 }

@@ -1,24 +1,20 @@
 //! Who may use the gateway, how much, and which upstreams.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use http::header;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::server::tls::ClientIdentity;
-use crate::settings::{self, Rate};
+use crate::settings;
 use crate::types::bearer;
 use crate::types::code::Code;
 use crate::types::problem::Problem;
+use crate::types::rate_limiter::RateLimiter;
+use crate::types::retry_after::ceil_secs;
 use crate::upstream::Upstream;
 
 /// Everyone who is known.
@@ -31,7 +27,7 @@ pub struct Caller {
     /// The name, as logs and metrics share it.
     pub name: Arc<str>,
     settings: settings::Caller,
-    limit: Option<Arc<Limit>>,
+    limit: Option<Arc<RateLimiter>>,
     limited: Arc<AtomicU64>,
 }
 
@@ -40,11 +36,11 @@ impl Callers {
     pub fn new(settings: &[settings::Caller], previous: Option<&Callers>) -> Self {
         let callers = settings.iter().map(|caller| {
             let before = previous.and_then(|all| all.0.iter().find(|known| *known.name == *caller.name));
-            let same = before.and_then(|known| known.limit.clone());
-            let limit = same.filter(|limit| Some(limit.rate) == caller.rate_limit);
+            let same = before.filter(|known| known.settings.rate_limit == caller.rate_limit);
+            let new = || caller.rate_limit.map(|rate| Arc::new(RateLimiter::new(rate.requests, rate.per)));
             Caller {
                 name: Arc::from(caller.name.as_str()),
-                limit: limit.or_else(|| caller.rate_limit.map(|rate| Arc::new(Limit::new(rate)))),
+                limit: same.map_or_else(new, |known| known.limit.clone()),
                 limited: before.map(|known| Arc::clone(&known.limited)).unwrap_or_default(),
                 settings: caller.clone(),
             }
@@ -81,12 +77,12 @@ impl Callers {
                 })
             })?,
         };
-        match caller.limit.as_ref().map_or(Ok(()), |limit| limit.take()) {
+        match caller.limit.as_ref().map_or(Ok(()), |limit| limit.check()) {
             Ok(()) => Ok(Some(caller)),
             Err(wait) => {
                 caller.limited.fetch_add(1, Ordering::Relaxed);
                 let detail = "You send more requests than you may; wait for as long as Retry-After says.";
-                Err(Problem::new(Code::CallerRateLimited, detail).retry_after(wait))
+                Err(Problem::new(Code::CallerRateLimited, detail).retry_after(ceil_secs(wait)))
             }
         }
     }
@@ -145,48 +141,12 @@ pub fn authorize_upstream(caller: Option<&Caller>, upstream: &Upstream) -> Resul
     ))
 }
 
-/// How many requests one caller may send: that many at once, then evenly over the time.
-#[derive(Debug)]
-struct Limit {
-    rate: Rate,
-    limiter: RateLimiter<NotKeyed, InMemoryState, Monotonic, NoOpMiddleware<Duration>>,
-    clock: Monotonic,
-}
-
-impl Limit {
-    fn new(rate: Rate) -> Self {
-        let clock = Monotonic(Instant::now());
-        let burst = NonZeroU32::new(rate.requests).unwrap_or(NonZeroU32::MIN);
-        // A rate beyond one request in a nanosecond is none that can be reached.
-        let each = (rate.per / burst.get()).max(Duration::from_nanos(1));
-        let quota = Quota::with_period(each).unwrap_or(Quota::per_second(burst)).allow_burst(burst);
-        Limit { rate, limiter: RateLimiter::direct_with_clock(quota, clock), clock }
-    }
-
-    /// Takes one request, or says for how many seconds to wait.
-    fn take(&self) -> Result<(), u64> {
-        self.limiter.check().map_err(|not_before| {
-            let wait = not_before.wait_time_from(self.clock.now());
-            wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-        })
-    }
-}
-
-/// Time since a start. It never goes back, whatever the wall clock does.
-#[derive(Debug, Clone, Copy)]
-struct Monotonic(Instant);
-
-impl Clock for Monotonic {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::settings::Rate;
 
     fn caller(name: &str, key: &str, names: &[&str]) -> settings::Caller {
         settings::Caller {

@@ -5,8 +5,8 @@ use parlance_adapters::{DecodeError, Failure, FailureKind, ValidationError};
 use crate::types::code::{AnsweredBy, Applied, Code, ProxyError};
 use crate::types::problem::{FieldError, Problem, VendorPart};
 use crate::types::retry_after;
-use crate::upstream::transport::{TransportError, TransportErrorKind};
-use crate::upstream::{Upstream, UpstreamReply};
+use crate::upstream::Upstream;
+use crate::upstream::transport::{Reply, TransportError, TransportErrorKind};
 
 /// Names the upstream that a problem is about.
 fn about(upstream: &Upstream, problem: Problem) -> Problem {
@@ -57,7 +57,7 @@ pub(super) fn transport(upstream: &Upstream, error: TransportError) -> Problem {
 }
 
 /// Translates a reply that is no success.
-pub(super) fn vendor(upstream: &Upstream, reply: &UpstreamReply) -> Problem {
+pub(super) fn vendor(upstream: &Upstream, reply: &Reply) -> Problem {
     let status = reply.response.status().as_u16();
     let applied = match status {
         _ if reply.maybe_applied => Applied::Unknown,
@@ -67,7 +67,7 @@ pub(super) fn vendor(upstream: &Upstream, reply: &UpstreamReply) -> Problem {
     failure(upstream, reply, upstream.settings.vendor.failure(&reply.response), applied)
 }
 
-fn failure(upstream: &Upstream, reply: &UpstreamReply, failure: Failure, applied: Applied) -> Problem {
+fn failure(upstream: &Upstream, reply: &Reply, failure: Failure, applied: Applied) -> Problem {
     let code = match failure.kind {
         FailureKind::Rejected => Code::VendorRejected,
         FailureKind::Unauthenticated => Code::VendorUnauthenticated,
@@ -102,7 +102,7 @@ fn failure(upstream: &Upstream, reply: &UpstreamReply, failure: Failure, applied
 }
 
 /// Translates a successful reply to an update that gives no conversation.
-pub(super) fn undecodable(upstream: &Upstream, reply: &UpstreamReply, error: DecodeError) -> Problem {
+pub(super) fn undecodable(upstream: &Upstream, reply: &Reply, error: DecodeError) -> Problem {
     match error {
         DecodeError::Failed(found) => failure(upstream, reply, found, Applied::Unknown),
         DecodeError::Invalid(reason) => invalid(upstream, reply, &reason, Applied::Yes),
@@ -110,7 +110,7 @@ pub(super) fn undecodable(upstream: &Upstream, reply: &UpstreamReply, error: Dec
 }
 
 /// Translates a successful reply to a read that gives no conversation.
-pub(super) fn unreadable(upstream: &Upstream, reply: &UpstreamReply, error: DecodeError) -> Problem {
+pub(super) fn unreadable(upstream: &Upstream, reply: &Reply, error: DecodeError) -> Problem {
     let reason = match error {
         DecodeError::Invalid(reason) => reason,
         DecodeError::Failed(found) => found.vendor_message.unwrap_or_default(),
@@ -127,7 +127,7 @@ pub(super) fn not_read(problem: Problem) -> Problem {
     }
 }
 
-fn invalid(upstream: &Upstream, reply: &UpstreamReply, reason: &str, applied: Applied) -> Problem {
+fn invalid(upstream: &Upstream, reply: &Reply, reason: &str, applied: Applied) -> Problem {
     let detail = format!("The vendor's answer cannot be understood: {reason}.");
     let mut problem = about(upstream, Problem::new(Code::VendorInvalidResponse, detail));
     problem.applied = applied;

@@ -22,7 +22,8 @@ use parlance_adapters::{Adapter, DecodeContext, EncodeRequest, Encoded, Target, 
 use crate::types::code::{AnsweredBy, Code};
 use crate::types::deadline::Deadline;
 use crate::types::problem::Problem;
-use crate::upstream::{Upstream, UpstreamReply};
+use crate::upstream::Upstream;
+use crate::upstream::transport::Reply;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -137,7 +138,7 @@ impl Exchange<'_> {
     }
 
     /// Reads the conversation.
-    async fn read(&mut self) -> Result<UpstreamReply, Problem> {
+    async fn read(&mut self) -> Result<Reply, Problem> {
         let request =
             self.upstream.settings.vendor.read_request(&self.upstream.settings.adapter, self.target);
         let request = match request {
@@ -149,7 +150,7 @@ impl Exchange<'_> {
     }
 
     /// Sends a request; a reply that is no success is a problem.
-    async fn send(&mut self, mut request: Request<Bytes>) -> Result<UpstreamReply, Problem> {
+    async fn send(&mut self, mut request: Request<Bytes>) -> Result<Reply, Problem> {
         if let Some(trace) = &self.traceparent {
             request.headers_mut().insert(TRACEPARENT, trace.clone());
         }
@@ -163,7 +164,7 @@ impl Exchange<'_> {
     }
 
     /// The conversation that the reply to an update describes.
-    fn conversation(&self, call: &UpstreamCall, reply: &UpstreamReply) -> Result<Vec<u8>, Problem> {
+    fn conversation(&self, call: &UpstreamCall, reply: &Reply) -> Result<Vec<u8>, Problem> {
         let (upstream, vendor) = (self.upstream, self.vendor());
         let context = DecodeContext::of_update(self.target, call);
         let conversation = decode(vendor, &context, &reply.response)

@@ -21,7 +21,7 @@ use crate::types::body::Body;
 /// The state of one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
-    begun: Instant,
+    started: Instant,
     /// Requests that are being answered.
     running: AtomicUsize,
     /// Heads that came to their end.
@@ -38,7 +38,7 @@ pub(super) struct ConnectionActivity {
 impl ConnectionActivity {
     pub(super) fn new() -> Self {
         ConnectionActivity {
-            begun: Instant::now(),
+            started: Instant::now(),
             running: AtomicUsize::new(0),
             heads: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
@@ -48,8 +48,8 @@ impl ConnectionActivity {
         }
     }
 
-    pub(super) fn begun(&self) -> Instant {
-        self.begun
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     pub(super) fn busy(&self) -> bool {
@@ -61,12 +61,12 @@ impl ConnectionActivity {
     }
 
     pub(super) fn idle_since(&self) -> Instant {
-        self.begun + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
+        self.started + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
     }
 
     /// Something was asked just now.
     pub(super) fn touch(&self) {
-        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.idle_since.store(passed, Ordering::Release);
     }
 
@@ -93,7 +93,7 @@ impl ConnectionActivity {
 
     #[cfg(test)]
     pub(super) fn set_idle_since(&self, at: Instant) {
-        let passed = u64::try_from((at - self.begun).as_millis()).unwrap_or(u64::MAX);
+        let passed = u64::try_from((at - self.started).as_millis()).unwrap_or(u64::MAX);
         self.idle_since.store(passed, Ordering::Release);
     }
 

@@ -6,5 +6,6 @@ pub mod build_error;
 pub mod code;
 pub mod deadline;
 pub mod problem;
+pub mod rate_limiter;
 pub mod request_id;
 pub mod retry_after;

@@ -1,12 +1,19 @@
-//! `Retry-After`, in either form, as whole seconds from now.
+//! `Retry-After` (RFC 9110 section 10.2.3): reading either form, and rounding a wait to whole seconds.
+
+use std::time::Duration;
 
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 
-/// Nobody is sent away for longer.
-const MAX_SECONDS: i64 = 3600;
+/// Longest accepted `Retry-After`, in seconds.
+const MAX_SECONDS: u64 = 3600;
 
-/// The seconds of a vendor's `Retry-After`, 1 to 3600; `None` where it gave none that can be understood.
+/// `wait` in whole seconds, rounded up: a moment too early would be refused again.
+pub fn ceil_secs(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+/// Seconds of a response's `Retry-After`, from 1 to 3600; `None` without a readable one.
 pub fn seconds(headers: &HeaderMap) -> Option<u64> {
     headers
         .get_all(header::RETRY_AFTER)
@@ -21,11 +28,10 @@ fn parse(value: &str, now: Timestamp) -> Option<u64> {
         value.parse().unwrap_or(MAX_SECONDS)
     } else {
         let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-        // Rounded up: a moment before the vendor's would be refused again.
-        let wait = at.duration_since(now);
-        wait.as_secs() + i64::from(wait.subsec_nanos() > 0)
+        // A time in the past is a negative duration.
+        Duration::try_from(at.duration_since(now)).map_or(0, ceil_secs)
     };
-    u64::try_from(seconds.clamp(1, MAX_SECONDS)).ok()
+    Some(seconds.clamp(1, MAX_SECONDS))
 }
 
 #[cfg(test)]
@@ -41,6 +47,7 @@ mod tests {
             ("1000000000000", Some(3600)),
             ("99999999999999999999999999", Some(3600)),
             ("Thu, 01 Jan 2026 00:01:00 GMT", Some(60)),
+            ("Thu, 01 Jan 2026 00:00:01 GMT", Some(1)),
             ("Wed, 31 Dec 2025 23:59:00 GMT", Some(1)),
             ("-5", None),
             ("soon", None),

@@ -9,7 +9,7 @@ use http::{HeaderName, StatusCode};
 use tower::{Layer, Service, ServiceExt};
 
 use super::credentials::{Credentials, Key};
-use super::{Reply, TransportError, UpstreamRequest};
+use super::transport::{Reply, TransportError, UpstreamRequest};
 
 /// Authorizes every exchange of the service below, which must be what puts it on the wire: each attempt of a retry
 /// above gets the credential of its own moment. A 401 is repeated at most once, with another credential and before the
@@ -99,9 +99,10 @@ where
     S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
 {
     exchange.request.headers_mut().insert(header.clone(), key.header().clone());
-    let reply = inner.call(exchange).await?;
+    let mut reply = inner.call(exchange).await?;
     if reply.status() != StatusCode::UNAUTHORIZED {
         key.accept();
     }
-    Ok(reply.map(|body| key.redact(body)))
+    reply.response = reply.response.map(|body| key.redact(body));
+    Ok(reply)
 }

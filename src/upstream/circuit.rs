@@ -10,14 +10,12 @@ use std::time::Duration;
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::util::rng::{HasherRng, Rng};
 use tower::{Layer, Service};
 
 use super::breaker::{Admission, Breaker, CircuitState, OpenReason, Refused, Verdict};
 use super::gate::Gated;
 use super::stall;
-use super::transport::{Reply, UpstreamRequest};
-use super::transport::{TransportError, TransportErrorKind};
+use super::transport::{Reply, TransportError, TransportErrorKind, UpstreamRequest};
 use crate::settings;
 use crate::types::code::ProxyError;
 use crate::types::retry_after;
@@ -65,7 +63,7 @@ impl Circuit {
 }
 
 fn trouble(refused: Refused) -> TransportError {
-    let seconds = refused.wait.as_secs() + u64::from(refused.wait.subsec_nanos() > 0);
+    let seconds = retry_after::ceil_secs(refused.wait);
     let (kind, detail) = match refused.why {
         OpenReason::Failing => (
             TransportErrorKind::Unavailable,
@@ -92,7 +90,7 @@ impl Call<'_> {
     fn end(&mut self, verdict: Verdict, hold: Option<(Duration, OpenReason)>) {
         let Some(ticket) = self.ticket.take() else { return };
         let now = Instant::now();
-        let jitter = if verdict == Verdict::Bad { HasherRng::new().next_f64() } else { 0.0 };
+        let jitter = if verdict == Verdict::Bad { fastrand::f64() } else { 0.0 };
         let mut breaker = self.circuit.breaker();
         let before = breaker.state(now);
         let opened = breaker.record(now, ticket, verdict, jitter);
@@ -123,7 +121,9 @@ fn judge(
     result: &Result<Reply, TransportError>,
     begun: std::time::Instant,
 ) -> (Verdict, Option<(Duration, OpenReason)>) {
-    let wait = |reply: &Reply, why| Some((Duration::from_secs(retry_after::seconds(reply.headers())?), why));
+    let wait = |reply: &Reply, why| {
+        Some((Duration::from_secs(retry_after::seconds(reply.response.headers())?), why))
+    };
     match result {
         Ok(reply) => match reply.status() {
             StatusCode::TOO_MANY_REQUESTS => (Verdict::Limited, wait(reply, OpenReason::RateLimited)),

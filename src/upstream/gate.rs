@@ -6,8 +6,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::transport::Reply;
-use super::transport::TransportError;
+use super::transport::{Reply, TransportError};
 
 pin_project! {
     /// A refusal, or the answer of what is inside.

@@ -10,8 +10,7 @@ use http::{Method, StatusCode};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::transport::TransportError;
-use super::transport::{Reply, UpstreamRequest};
+use super::transport::{Reply, TransportError, UpstreamRequest};
 use crate::telemetry::traffic::Traffic;
 
 /// The error of an exchange whose end nobody waited for.

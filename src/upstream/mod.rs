@@ -14,7 +14,7 @@ pub mod transport;
 
 pub use authorize::{Authorize, AuthorizeLayer};
 pub use breaker::CircuitState;
-pub use retry::{MaybeApplied, RetryStats};
+pub use retry::RetryStats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -61,6 +61,15 @@ pub struct Upstream {
     shed: AtomicU64,
 }
 
+/// Result of sending one request, all attempts included.
+#[derive(Debug)]
+pub struct Exchanged {
+    /// The vendor's response, or the error that ended the last attempt.
+    pub result: Result<Reply, TransportError>,
+    /// Time from the start of the first attempt to the end of the last, pauses included.
+    pub waited: Duration,
+}
+
 /// What an upstream is doing and what it did since its configuration was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
@@ -84,24 +93,6 @@ pub struct Stats {
     pub connections: u64,
     /// Attempts to make a connection that failed.
     pub connections_failed: u64,
-}
-
-/// Result of a request to a vendor.
-#[derive(Debug)]
-pub struct Sent {
-    /// The vendor's reply, or the error of transport.
-    pub result: Result<UpstreamReply, TransportError>,
-    /// Time from sending to the result, pauses between attempts included.
-    pub waited: Duration,
-}
-
-/// A vendor's reply after all attempts.
-#[derive(Debug)]
-pub struct UpstreamReply {
-    /// The reply to the last attempt.
-    pub response: Reply,
-    /// True if an attempt before the last one may have applied the update.
-    pub maybe_applied: bool,
 }
 
 impl Upstream {
@@ -142,25 +133,24 @@ impl Upstream {
         })
     }
 
-    /// Sends a request with the gateway's credential and reads the whole reply, all before `deadline`. The credential is
-    /// masked in the reply, should the vendor echo it.
-    pub async fn send(&self, request: Request<Bytes>, deadline: impl Into<Deadline>) -> Sent {
+    /// Sends a request with the gateway's credential and reads the whole response, all before `deadline`. A credential
+    /// that the vendor echoes is removed from the response.
+    pub async fn send(&self, request: Request<Bytes>, deadline: impl Into<Deadline>) -> Exchanged {
         let started = Instant::now();
-        let result = self.exchange(UpstreamRequest::new(request, deadline)).await;
-        Sent { result, waited: started.elapsed() }
+        let result = self.attempts(UpstreamRequest::new(request, deadline)).await;
+        Exchanged { result, waited: started.elapsed() }
     }
 
-    async fn exchange(&self, request: UpstreamRequest) -> Result<UpstreamReply, TransportError> {
-        // A slow vendor must not take what the other upstreams need. Above the limit a request is refused at once: a
-        // queue would make every caller slow. A request keeps its permit during the pauses between its attempts.
-        let Ok(_permit) = self.places.try_acquire() else {
+    async fn attempts(&self, request: UpstreamRequest) -> Result<Reply, TransportError> {
+        // One slow vendor never takes what the others need. Full is said at once: a queue would only make every caller
+        // slow. An exchange holds its place while it pauses.
+        let Ok(_place) = self.places.try_acquire() else {
             self.shed.fetch_add(1, Relaxed);
             return Err(TransportError::full(self.settings.max_in_flight));
         };
-        // Around the circuit and the limit, so that both see every attempt: a request that they refuse is not retried.
-        let response = Retry::new(Policy::new(&self.retries), &self.stack).oneshot(request).await?;
-        let maybe_applied = response.extensions().get::<MaybeApplied>().is_some();
-        Ok(UpstreamReply { response, maybe_applied })
+        // Around the circuit and the limit, so that both see every attempt: what is open or over the limit is not tried
+        // again.
+        Retry::new(Policy::new(&self.retries), &self.stack).oneshot(request).await
     }
 
     /// What it is doing and what it did.

@@ -1,37 +1,17 @@
 //! The rate limit of one upstream: the gateway keeps to what the vendor publishes, so that the vendor need not say it.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::gate::Gated;
-use super::transport::{Reply, UpstreamRequest};
-use super::transport::{TransportError, TransportErrorKind};
+use super::transport::{Reply, TransportError, TransportErrorKind, UpstreamRequest};
 use crate::settings::Rate;
 use crate::types::code::ProxyError;
-
-/// Tokio's clock, which tests can stop.
-#[derive(Debug, Clone)]
-struct Time(Instant);
-
-impl Clock for Time {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        self.0.elapsed().into()
-    }
-}
-
-type Limiter = RateLimiter<NotKeyed, InMemoryState, Time, NoOpMiddleware<Nanos>>;
+use crate::types::rate_limiter::RateLimiter;
+use crate::types::retry_after::ceil_secs;
 
 /// One upstream's bucket: as many requests at once as the rate has, then one whenever its share of the time is over.
 /// A clone is the same bucket.
@@ -40,19 +20,14 @@ pub(super) struct Bucket(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// None: no limit.
-    limiter: Option<(Time, Limiter, Rate)>,
+    /// `None` without a limit.
+    limiter: Option<(RateLimiter, Rate)>,
     refused: AtomicU64,
 }
 
 impl Bucket {
     pub(super) fn new(rate: Option<Rate>) -> Self {
-        let limiter = rate.and_then(|rate| {
-            let burst = NonZeroU32::new(rate.requests)?;
-            let quota = Quota::with_period(rate.per / rate.requests)?.allow_burst(burst);
-            let time = Time(Instant::now());
-            Some((time.clone(), RateLimiter::direct_with_clock(quota, time), rate))
-        });
+        let limiter = rate.map(|rate| (RateLimiter::new(rate.requests, rate.per), rate));
         Bucket(Arc::new(Shared { limiter, refused: AtomicU64::new(0) }))
     }
 
@@ -62,16 +37,14 @@ impl Bucket {
     }
 
     fn take(&self) -> Result<(), TransportError> {
-        let Some((time, limiter, rate)) = &self.0.limiter else { return Ok(()) };
-        limiter.check().map_err(|not_until| {
+        let Some((limiter, rate)) = &self.0.limiter else { return Ok(()) };
+        limiter.check().map_err(|wait| {
             self.0.refused.fetch_add(1, Relaxed);
-            let wait = not_until.wait_time_from(time.now());
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             let detail = format!("This upstream may be sent {rate} and was");
             TransportError::shed(
                 TransportErrorKind::RateLimited,
                 ProxyError::HttpRequestDenied,
-                seconds,
+                ceil_secs(wait),
                 &detail,
             )
         })

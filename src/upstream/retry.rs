@@ -14,20 +14,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
-use tower::util::rng::{HasherRng, Rng};
 
 use super::retry_budget::RetryBudget;
-use super::transport::{Reply, UpstreamRequest};
-use super::transport::{TransportError, TransportErrorKind};
+use super::transport::{Reply, TransportError, TransportErrorKind, UpstreamRequest};
 use crate::settings;
 use crate::types::code::Applied;
 use crate::types::retry_after;
 
 /// The first pause is at most this long, each further one at most twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// In the extensions of an answer: an earlier attempt may have been applied, whatever this answer says.
-#[derive(Debug, Clone, Copy)]
-pub struct MaybeApplied;
 
 /// RetryReason an attempt is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +98,7 @@ impl Retries {
             Ok(reply) => {
                 let status = reply.status();
                 if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-                    && let Some(seconds) = retry_after::seconds(reply.headers())
+                    && let Some(seconds) = retry_after::seconds(reply.response.headers())
                 {
                     return Some(RetryReason::Asked(Duration::from_secs(seconds)));
                 }
@@ -138,8 +133,8 @@ impl<'a> Policy<'a> {
         if self.attempts >= self.retries.max_attempts {
             return None;
         }
-        let jitter = (FIRST_PAUSE * 2u32.saturating_pow(self.attempts.saturating_sub(1)))
-            .mul_f64(HasherRng::new().next_f64());
+        let jitter =
+            (FIRST_PAUSE * 2u32.saturating_pow(self.attempts.saturating_sub(1))).mul_f64(fastrand::f64());
         let pause = match why {
             RetryReason::Asked(wait) => wait + jitter,
             RetryReason::Unsent | RetryReason::Unknown => jitter,
@@ -191,7 +186,7 @@ impl tower::retry::Policy<UpstreamRequest, Reply, TransportError> for Policy<'_>
                     trouble.detail.push_str(" An earlier attempt may have been applied.");
                 }
                 Ok(reply) if !reply.status().is_success() => {
-                    reply.extensions_mut().insert(MaybeApplied);
+                    reply.maybe_applied = true;
                 }
                 _ => {}
             }

@@ -80,7 +80,7 @@ impl<'a> Service<UpstreamRequest> for &'a Revoking {
                 *answer.status_mut() = http::StatusCode::UNAUTHORIZED;
                 vendor.all.wait().await;
             }
-            Ok(answer)
+            Ok(answer.into())
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The canonical side: what callers send ([`Patch`]) and what they get ([`Conversation`]).
+//! Canonical requests ([`Patch`]) and answers ([`Conversation`]).
 
 mod conversation;
 mod field;

@@ -1,4 +1,4 @@
-//! The walk over one JSON text.
+//! Reader of one JSON text.
 
 use std::borrow::Cow;
 
@@ -7,36 +7,46 @@ use wide::u8x16;
 use super::error::{JsonError, JsonErrorKind};
 use super::value::{Key, Kind, Raw};
 
-/// Objects and arrays may nest this deep; deeper texts are refused, so that no reader after us needs a deep stack.
+/// Maximum nesting of objects and arrays. It bounds the stack of every later reader of the same text.
 const MAX_DEPTH: usize = 128;
 
-/// Room for the names of the objects that are open at once in most texts.
+/// Initial capacity for the names of the open objects.
 const NAMES: usize = 32;
 
-/// Up to this many members are compared pairwise; beyond it a sort finds the repeated name.
+/// Number of members up to which names are compared in pairs; larger objects are sorted instead.
 const PAIRWISE: usize = 16;
 
-/// A cursor over one JSON text. Every step checks what it passes.
+/// Cursor over one JSON text. Every step validates the text that it passes.
+///
+/// After an error the position is unspecified and the reader should be dropped.
 #[derive(Debug)]
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
-    /// I-JSON: an escape that is half of a surrogate pair is refused.
+    /// True for I-JSON (RFC 7493), which refuses an escape that is half of a surrogate pair.
     strict: bool,
-    /// Names seen in the objects that are open, innermost last.
+    /// Member names of the open objects, innermost last.
     names: Vec<Key<'a>>,
 }
 
 type Walk<T> = Result<T, JsonError>;
 
 impl<'a> Reader<'a> {
-    /// A reader of what a caller sent: I-JSON, so lone surrogates are refused too.
+    /// Reader for callers' bodies: I-JSON (RFC 7493), without lone surrogates.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes are not UTF-8.
     pub fn strict(bytes: &'a [u8]) -> Walk<Self> {
         Ok(Reader { names: Vec::with_capacity(NAMES), ..Reader::over(utf8(bytes)?, true) })
     }
 
-    /// A reader of what a vendor sent. A lone surrogate escape (an emoji cut in half by the vendor) is passed on.
+    /// Reader for vendors' answers, which may contain lone surrogates, such as an emoji cut in half.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes are not UTF-8.
     pub fn lenient(bytes: &'a [u8]) -> Walk<Self> {
         Ok(Reader { names: Vec::with_capacity(NAMES), ..Reader::over(utf8(bytes)?, false) })
     }
@@ -53,8 +63,8 @@ impl<'a> Reader<'a> {
         self.bytes().get(self.at).copied()
     }
 
-    fn fail<T>(&self, wrong: JsonErrorKind) -> Walk<T> {
-        Err(JsonError::new(self.at, wrong))
+    fn fail<T>(&self, kind: JsonErrorKind) -> Walk<T> {
+        Err(JsonError::new(self.at, kind))
     }
 
     #[inline]
@@ -64,7 +74,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What stands next, after white space.
+    /// Skips white space and returns the kind of the next value.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no value begins here.
     pub fn peek(&mut self) -> Walk<Kind> {
         self.space();
         match self.byte() {
@@ -79,17 +93,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Walks the object that stands next: `each` gets a member's name and must walk over its value.
+    /// Reads an object. `each` gets the name of a member and must read its value.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no valid object follows, a name is repeated, or `each` fails.
     pub fn object(&mut self, mut each: impl FnMut(Key<'a>, &mut Reader<'a>) -> Walk<()>) -> Walk<()> {
         self.open(b'{', JsonErrorKind::NoObject)?;
         let first_name = self.names.len();
-        let mut sorts = 0;
+        let mut filter = 0;
         self.space();
         if self.byte() == Some(b'}') {
             return self.close();
         }
         loop {
-            let key = self.key(first_name, &mut sorts)?;
+            let key = self.key(first_name, &mut filter)?;
             each(key, self)?;
             self.space();
             match self.byte() {
@@ -103,7 +121,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Walks the array that stands next: `each` must walk over one item.
+    /// Reads an array. `each` must read one item.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no valid array follows, or `each` fails.
     pub fn array(&mut self, mut each: impl FnMut(&mut Reader<'a>) -> Walk<()>) -> Walk<()> {
         self.open(b'[', JsonErrorKind::NoArray)?;
         self.space();
@@ -121,7 +143,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Walks over the value that stands next, whatever it is, and gives it as it was written.
+    /// Reads a value of any kind and returns it as written.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no valid value follows.
     pub fn raw(&mut self) -> Walk<Raw<'a>> {
         self.space();
         let start = self.at;
@@ -132,23 +158,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// How many bytes were not walked over yet.
+    /// Number of bytes that are not read yet.
     pub fn left(&self) -> usize {
         self.text.len().saturating_sub(self.at)
     }
 
-    /// Where the next value starts, for [`Reader::since`].
+    /// Position of the next value, for [`Reader::since`].
     pub fn mark(&mut self) -> usize {
         self.space();
         self.at
     }
 
-    /// The whole value that was walked over since the mark.
+    /// The value that was read since [`Reader::mark`].
     pub fn since(&self, mark: usize) -> Raw<'a> {
         self.text.get(mark..self.at).map_or(Raw::NULL, Raw)
     }
 
-    /// Nothing but white space may follow.
+    /// Reads the end of the text.
+    ///
+    /// # Errors
+    ///
+    /// Fails if anything but white space follows.
     pub fn end(&mut self) -> Walk<()> {
         self.space();
         if self.at == self.text.len() { Ok(()) } else { self.fail(JsonErrorKind::TextBehind) }
@@ -159,7 +189,7 @@ impl<'a> Reader<'a> {
         self.value()
     }
 
-    /// Walks over the value that starts here.
+    /// Reads the value that starts at the current byte.
     fn value(&mut self) -> Walk<()> {
         match self.byte() {
             Some(b'"') => self.string().map(|_| ()),
@@ -174,10 +204,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn open(&mut self, bracket: u8, wrong: JsonErrorKind) -> Walk<()> {
+    fn open(&mut self, bracket: u8, kind: JsonErrorKind) -> Walk<()> {
         self.space();
         if self.byte() != Some(bracket) {
-            return self.fail(wrong);
+            return self.fail(kind);
         }
         if self.depth == MAX_DEPTH {
             return self.fail(JsonErrorKind::TooDeep);
@@ -193,10 +223,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a name and its colon. `sorts` has a bit for each sort of name that the object had so far: only where the
-    /// bit is set may the name have been given before.
+    /// Reads a name and its colon. `filter` is a 64-bit Bloom filter of the names in this object.
     #[inline(always)]
-    fn key(&mut self, first_name: usize, sorts: &mut u64) -> Walk<Key<'a>> {
+    fn key(&mut self, first_name: usize, filter: &mut u64) -> Walk<Key<'a>> {
         self.space();
         if self.byte() != Some(b'"') {
             return self.fail(JsonErrorKind::NoName);
@@ -208,19 +237,19 @@ impl<'a> Reader<'a> {
             return self.fail(JsonErrorKind::NoColon);
         }
         self.at += 1;
-        let sort = key.sort();
-        if *sorts & sort != 0 {
+        let bit = key.filter_bit();
+        if *filter & bit != 0 {
             let seen = self.names.get(first_name..).unwrap_or_default();
             if seen.len() <= PAIRWISE && seen.iter().any(|other| same_name(other, &key)) {
                 return Err(JsonError::new(start, JsonErrorKind::Twice));
             }
         }
-        *sorts |= sort;
+        *filter |= bit;
         self.names.push(key);
         Ok(key)
     }
 
-    /// Forgets the names of the object that ends here; a large one is checked only now.
+    /// Removes the names of the object that ends here. The names of a large object are compared only now.
     fn end_names(&mut self, first_name: usize) -> Walk<()> {
         let seen = self.names.get(first_name..).unwrap_or_default();
         if seen.len() > PAIRWISE {
@@ -235,7 +264,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Walks over the string that stands next. Most have no escapes: that case is kept short, to be inlined.
+    /// Reads a string. The case without escapes is the common one and is inlined.
     #[inline(always)]
     fn string(&mut self) -> Walk<Key<'a>> {
         let start = self.at + 1;
@@ -248,7 +277,7 @@ impl<'a> Reader<'a> {
         Ok(Key { written: self.text.get(start..end).unwrap_or_default(), escaped })
     }
 
-    /// The same from the first byte on that does not stand for itself; gives where the closing quote is.
+    /// Reads the rest of a string from its first special byte on; returns the position of the closing quote.
     #[inline(never)]
     fn escaped_string(&mut self, special: usize) -> Walk<usize> {
         self.at = special;
@@ -292,7 +321,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Stands on the `u` of `\uXXXX`; leaves behind the fourth digit.
+    /// Reads `uXXXX`, the part of an escape after its backslash.
     fn hex4(&mut self) -> Walk<u32> {
         let digits =
             self.text.get(self.at + 1..self.at + 5).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -336,12 +365,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn digits(&mut self, wrong: JsonErrorKind) -> Walk<()> {
+    fn digits(&mut self, kind: JsonErrorKind) -> Walk<()> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.byte() {
             self.at += 1;
         }
-        if self.at == start { self.fail(wrong) } else { Ok(()) }
+        if self.at == start { self.fail(kind) } else { Ok(()) }
     }
 }
 
@@ -393,7 +422,7 @@ fn is_plain(byte: u8) -> bool {
     byte >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
-/// The same for sixteen bytes at once: a bit for each that is not plain, the lowest for the first.
+/// Bit mask of the special bytes of a block; the lowest bit is the first byte.
 #[inline]
 fn special(block: [u8; 16]) -> u32 {
     let block = u8x16::new(block);
@@ -403,8 +432,8 @@ fn special(block: [u8; 16]) -> u32 {
     special.to_bitmask()
 }
 
-/// How many bytes from the start stand for themselves in a string, which is where most of a reading goes. One block
-/// holds nearly every name; the last bytes of a text are looked at one by one.
+/// Number of leading bytes that need no escape. Most of the reading time is spent here; one block holds most names, and
+/// the last bytes of a text are examined one by one.
 #[inline]
 fn plain_run(bytes: &[u8]) -> usize {
     let mut rest = bytes;

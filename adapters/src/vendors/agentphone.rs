@@ -1,8 +1,8 @@
 //! AgentPhone. <https://docs.agentphone.ai/api-reference/conversations/update-conversation>
 //!
-//! Peculiar: requests say `group_name`, answers `groupName`. `metadata` replaces the stored object. The order of the
-//! messages is not documented, so their times decide. Three shapes of error stand in official material. A sub-account
-//! is chosen by a header.
+//! Peculiarities: requests say `group_name`, answers `groupName`. `metadata` replaces the stored object. The order of
+//! the messages is not documented, so they are sorted by time. Three shapes of errors are documented. A header selects
+//! a sub-account.
 
 use std::collections::HashSet;
 
@@ -163,7 +163,7 @@ fn message<'a>(
         }
         Ok(())
     })?;
-    // No URL twice. Few are compared with one another, many are looked up.
+    // A URL occurs once. A few URLs are compared with each other, many are looked up in a set.
     let many = urls.len() > 16;
     let mut seen = HashSet::new();
     for url in urls.into_iter().chain(single) {

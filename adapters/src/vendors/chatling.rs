@@ -1,7 +1,7 @@
 //! Chatling. <https://docs.chatling.ai/api-reference/v2/conversations/update-conversation>
 //!
-//! Peculiar: two ids in the path. `archive` is written, `archived` is read; flags come as 0/1 or booleans. Everything
-//! stands in an envelope whose `status` may say `error` under a 200. Messages are newest first.
+//! Peculiarities: the path has two ids. Requests say `archive`, answers `archived`; flags are booleans or 0 and 1.
+//! Answers are enveloped, and `status` may be `error` in a 200. Messages are newest first.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -114,7 +114,7 @@ impl Adapter for Chatling {
         }
         let mut conversation =
             conversation.ok_or_else(|| DecodeError::Invalid("'data' holds no conversation".to_owned()))?;
-        // No name may stand twice: where both have one, the conversation's own go below `data`, where they were.
+        // A name that both the envelope and the conversation have would be repeated: keep the conversation's in `data`.
         let name = |member: &RawMember<'a>| unescape(member.name);
         let own: HashSet<_> = conversation.vendor_data.iter().map(name).collect();
         if envelope.0.iter().any(|member| own.contains(&name(member))) {

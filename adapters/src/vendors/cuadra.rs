@@ -1,8 +1,8 @@
 //! Cuadra AI. <https://docs.cuadra.ai/api-reference/endpoints/chats/update-chat>
 //!
-//! Peculiar: the credential may be a client-credentials token of one hour. Every PATCH carries an `Idempotency-Key`
-//! (the vendor's own UI kit does). An empty 2xx is a success. Deleted chats answer with `deletedAt` set; the state is
-//! null while idle. A 403 may be about credits. Errors are RFC 7807 or FastAPI's list.
+//! Peculiarities: the credential may be a client-credentials token that is valid for one hour. Every update carries an
+//! `Idempotency-Key`, as the vendor's UI kit sends it. An empty 2xx is a success. Deleted chats have `deletedAt`; the
+//! status is null while idle. A 403 may ask for credits. Errors are RFC 7807 or FastAPI's list.
 
 use bytes::Bytes;
 use http::Response;
@@ -61,7 +61,7 @@ static SPEC: Spec = Spec {
     is_payment_required: out_of_credits,
 };
 
-/// The words by which the vendor's own client tells an empty account from a missing right.
+/// Recognizes an exhausted account by the words that the vendor's client looks for.
 fn out_of_credits(error: &VendorError) -> bool {
     let text = error.message.as_deref().unwrap_or_default().to_lowercase();
     let usage_limit = text
@@ -117,7 +117,7 @@ impl Adapter for Cuadra {
             Some("error") => Status::Error,
             _ => Status::Active,
         };
-        // Only where the canonical word is the vendor's own is nothing lost.
+        // The vendor's word is kept unless it is the canonical word.
         if let Some((key, value)) = state.filter(|_| word.as_deref() != Some(status.as_str())) {
             unmapped.keep(key, value);
         }
@@ -176,7 +176,7 @@ fn message<'a>(
     })
 }
 
-/// Reads a message's files; false if they hold something that an attachment cannot say.
+/// Reads the files of a message; returns false if a part of them has no canonical place.
 fn files<'a>(value: Raw<'a>, attachments: &mut Vec<Attachment<'a>>) -> bool {
     let mut complete = value.kind() == Kind::Array;
     for file in value.items() {

@@ -1,8 +1,9 @@
 //! Kakiyo. <https://docs.kakiyo.com/api-reference/prospects/update-custom-data>
 //!
-//! Peculiar: one opaque text is all that can be set. The answer confirms and does not hold the conversation. The empty
-//! string clears, and then `customDataSaved` is false without being a failure. The page both limits the text to 3000
-//! characters and says that longer ones are cut, so the limit is kept here. 403 `subscription_inactive` is about money.
+//! Peculiarities: only one opaque text can be set. The answer to an update confirms it without the conversation. The
+//! empty string clears, and then `customDataSaved` is false without being a failure. The documentation both limits the
+//! text to 3000 characters and says that longer texts are cut, so the limit is enforced here. A 403 with
+//! `subscription_inactive` asks for payment. A read has another shape, never has the text, and costs a credit.
 
 use bytes::Bytes;
 use http::Response;
@@ -90,7 +91,7 @@ impl Adapter for Kakiyo {
                     .warnings
                     .push(warning("not-saved", "Kakiyo took the text but says that it stored none."));
             } else if length.is_some_and(|length| length < sent.chars().count()) {
-                // Its unit is not documented: fewer than the characters sent is less in every unit.
+                // The unit is not documented; fewer than the characters sent is too few in every unit.
                 conversation
                     .warnings
                     .push(warning("truncated", "Kakiyo reports fewer characters stored than were sent."));

@@ -1,7 +1,7 @@
 //! SigmaMind AI. <https://docs.sigmamind.ai/api-reference/chats/update-chat>
 //!
-//! Peculiar: the key travels in `X-API-Key`. A message's content is a list of texts and has no time. The state is spelt
-//! with a hyphen or an underscore. No page describes errors, so the tolerant reading is all there is.
+//! Peculiarities: the key is sent in `X-API-Key`. A message has a list of texts and no time. The status is spelt with a
+//! hyphen or an underscore. Errors are not documented.
 
 use std::borrow::Cow;
 
@@ -125,7 +125,7 @@ fn read_status(word: &str) -> Status {
     }
 }
 
-/// The agent; members that the canonical one lacks stay in an object of the vendor's name.
+/// Reads the agent; members without a canonical place are kept in an object of the vendor's name.
 fn read_agent<'a>(key: Key<'a>, value: Raw<'a>, unmapped: &mut Unmapped<'a>) -> Agent<'a> {
     let mut agent = Agent::default();
     let mut more = Unmapped::default();
@@ -183,7 +183,7 @@ fn message<'a>(
     })
 }
 
-/// The texts with a line break between them, as one JSON string; `None` if one is no text.
+/// Joins texts by line breaks into one JSON string; `None` if a part is not a string.
 fn joined<'a>(parts: &[Raw<'a>]) -> Option<Cow<'a, str>> {
     if let [only] = parts {
         return reading::text(*only);

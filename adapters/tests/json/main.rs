@@ -1,6 +1,6 @@
 //! The JSON reader against serde_json, which was written by others and reads the same texts.
 //!
-//! What a text is worth is asked of `RawValue`, which checks syntax without interpreting anything; the four rules that
+//! `RawValue`, which checks syntax without interpreting anything, decides whether a text is valid; the four rules that
 //! we add (no name twice, 128 levels, no lone surrogates from callers, nothing behind the value) are computed here on
 //! top of it, by recursion over `RawValue`s.
 
@@ -53,7 +53,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Whether a text is to be accepted, by serde_json and our own rules.
+/// Returns true if a text is to be accepted, by serde_json and our own rules.
 fn acceptable(bytes: &[u8], strict: bool) -> bool {
     serde_json::from_slice::<&RawValue>(bytes).is_ok_and(|value| keeps_rules(value, strict, 0))
 }
@@ -81,7 +81,7 @@ fn keeps_rules(value: &RawValue, strict: bool, depth: usize) -> bool {
     }
 }
 
-/// What a string means whose pairs of surrogates are not whole: every half is U+FFFD.
+/// Meaning of a string whose pairs of surrogates are not whole: every half is U+FFFD.
 fn with_halves(quoted: &str) -> String {
     let mut units = Vec::new();
     let mut chars = quoted[1..quoted.len() - 1].chars();
@@ -108,7 +108,7 @@ fn space() -> impl Strategy<Value = &'static str> + Clone {
     prop_oneof![6 => Just(""), 1 => select(vec![" ", "\n", "\t", "\r\n", "   "])]
 }
 
-/// What stands between the quotes of a string, in every spelling that JSON knows.
+/// Text between the quotes of a string, in every spelling that JSON knows.
 fn string_inside() -> impl Strategy<Value = String> + Clone {
     let piece = prop_oneof![
         8 => "[a-z0-9 ]{1,12}",

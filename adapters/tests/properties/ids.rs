@@ -109,7 +109,7 @@ proptest! {
         prop_assert_eq!(again.id(), target.id());
         prop_assert_eq!(target.vendor_id(), *parts.last().unwrap());
 
-        // Where nothing is configured for the path, the id says it all.
+        // Without configured values the id must name them all.
         upstream.settings.clear();
         let located = locate(spec, &upstream, &id);
         let silent = id.matches(':').count() < settings_in_path(spec);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use parlance_adapters::{Conversion, Row, Spec};
+use parlance_adapters::{Conversion, Row};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::sample;
+use crate::Decoder;
 use crate::support::Tree;
 
 pub(crate) fn number() -> impl Strategy<Value = String> {
@@ -62,8 +62,8 @@ pub(crate) fn tree() -> impl Strategy<Value = Tree> {
 }
 
 /// Bytes that are nearly the vendor's answer, or nothing like it.
-pub(crate) fn near(spec: &Spec) -> BoxedStrategy<Vec<u8>> {
-    let told = sample(spec).to_string().into_bytes();
+pub(crate) fn near(decoder: &Decoder) -> BoxedStrategy<Vec<u8>> {
+    let told = decoder.sample().to_string().into_bytes();
     let byte = prop_oneof![2 => select(b"{}[]\",:\\ 0123456789-.eEtfnul\0".to_vec()), 1 => any::<u8>()];
     let damage = prop::collection::vec((any::<Index>(), any::<Index>(), 0..5, byte), 0..4);
     prop_oneof![

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::made::{escaped, name, number, object_of, row_value, words};
 use crate::support::Tree;
 use crate::ways::{at_mut, conversation};
-use crate::{adapter, cases, reply, sample, target, usual};
+use crate::{Decoder, adapter, cases, reply, target, usual};
 
 /// RFC 7396, section 2, over trees that keep the text of numbers.
 fn merged(target: &Tree, patch: &Tree) -> Tree {
@@ -89,8 +89,9 @@ proptest! {
         let Encoded::NeedsStored(pending) = adapter.encode(&ask).unwrap() else { panic!("nothing to merge") };
         let unmerged = pending.clone().into_unmerged();
 
-        let mut answer = sample(spec);
-        let way = conversation(spec, &answer);
+        let decoder = Decoder { adapter: adapter.0, is_read: true };
+        let mut answer = decoder.sample();
+        let way = conversation(&decoder, &answer);
         if let Tree::Object(members) = at_mut(&mut answer, &way) {
             members.retain(|(name, _)| name != row.wire);
             members.extend(stored.clone().map(|stored| (row.wire.to_owned(), stored)));

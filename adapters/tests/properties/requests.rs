@@ -12,7 +12,7 @@ use proptest::sample::select;
 
 use crate::made::{name, near, object_of, row_value, tree, words};
 use crate::support::{Tree, names, root};
-use crate::{adapter, cases, target, unmerged, usual};
+use crate::{adapter, cases, decoders, target, unmerged, usual};
 
 fn wanted(
     adapter: &dyn Adapter,
@@ -157,7 +157,7 @@ fn the_tables_are_sound() {
     assert_eq!(names(&root()).iter().filter(|name| vendor(name).is_some()).count(), ALL.len());
 }
 
-/// What is wrong with one member, by the promise: pointer and code.
+/// Faults of one member, by the API's promise: pointer and code.
 fn expected(spec: &Spec, ask: &Wish, name: &str, value: &Tree) -> Vec<(String, &'static str)> {
     let one = |code| vec![(pointer("", name), code)];
     if name == VENDOR_FIELDS {
@@ -231,7 +231,7 @@ fn expected(spec: &Spec, ask: &Wish, name: &str, value: &Tree) -> Vec<(String, &
     }
 }
 
-/// What the vendor is sent of one member that is right.
+/// Members of the vendor's request for one valid member.
 fn sent(spec: &Spec, name: &str, value: &Tree) -> Vec<(String, Tree)> {
     if let (VENDOR_FIELDS, Tree::Object(members)) = (name, value) {
         return members.clone();
@@ -406,7 +406,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_patch_only_where_they_are_an_object(adapter in adapter(), bytes in near(ALL[0].spec())) {
+    fn any_bytes_are_a_patch_only_where_they_are_an_object(adapter in adapter(), bytes in near(&decoders()[0])) {
         let upstream = usual(adapter.spec());
         let target = target(adapter.spec(), &upstream);
         let bytes = Bytes::from(bytes);

@@ -1,4 +1,4 @@
-//! What translating costs in time: `cargo bench -p parlance-translate`.
+//! Time of translations: `cargo bench -p parlance-translate`.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use parlance_adapters::ALL;

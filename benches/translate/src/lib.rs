@@ -1,4 +1,4 @@
-//! The jobs that are timed and counted: the one request from a patch, and the answer from replies of any size.
+//! Jobs that are timed and counted: encoding a patch, and decoding replies of several sizes.
 //!
 //! Patches and replies are the vendors' own samples, from the stories; a reply grows by repeating its messages.
 
@@ -28,12 +28,12 @@ impl Encode {
         Encode { adapter, upstream: upstream(spec), body: Bytes::from(full(spec)["patch"].to_string()) }
     }
 
-    /// Bytes of the canonical body.
+    /// Size of the canonical body in bytes.
     pub fn size(&self) -> usize {
         self.body.len()
     }
 
-    /// Does it once.
+    /// Runs the job once.
     pub fn run(&self) -> Request<Bytes> {
         let patch = Patch::parse(black_box(&self.body)).expect("a patch");
         let target = locate(self.adapter.spec(), &self.upstream, "conversation-1").expect("an id");
@@ -67,7 +67,7 @@ impl Decode {
         Decode { adapter, upstream: upstream(spec), reply: Response::new(Bytes::from(body)) }
     }
 
-    /// Bytes of the reply.
+    /// Size of the reply in bytes.
     pub fn size(&self) -> usize {
         self.reply.body().len()
     }

@@ -1,7 +1,6 @@
 //! The token endpoint: one question (RFC 6749, section 4.4), and what its answers mean.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -162,23 +161,13 @@ struct Question<'a> {
     scope: Option<&'a str>,
 }
 
-fn form<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-    pairs.join("&")
+/// A form of these members (`application/x-www-form-urlencoded`).
+fn form<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(members).finish()
 }
 
-/// A text as `application/x-www-form-urlencoded` has it.
 fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            // Writing to a text cannot fail.
-            _ => _ = write!(out, "%{byte:02X}"),
-        }
-    }
-    out
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 #[derive(Deserialize)]
@@ -197,7 +186,7 @@ fn granted(reply: &Reply) -> Result<Grant, TransportError> {
         )
     };
     // The parser's own words may show a part of the token.
-    let answer: Answer = serde_json::from_slice(reply.body())
+    let answer: Answer = serde_json::from_slice(reply.response.body())
         .map_err(|_| invalid("it is not a JSON object with an access_token"))?;
     if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err(invalid("its token is not of the type bearer"));
@@ -225,7 +214,7 @@ fn life(expires_in: Option<&Value>) -> Duration {
 /// What a status other than 2xx means: as it would from the vendor, but that a refusal is the gateway's own.
 fn denied(reply: &Reply, secret: &Secret) -> TransportError {
     let status = reply.status().as_u16();
-    let code = error_code(reply.body(), secret).map(|code| format!(" ({code})")).unwrap_or_default();
+    let code = error_code(reply.response.body(), secret).map(|code| format!(" ({code})")).unwrap_or_default();
     let said = format!("The token endpoint answered {status}{code}");
     let (kind, proxy_error) = match status {
         400 | 401 | 403 => (TransportErrorKind::Unauthenticated, ProxyError::ProxyConfigurationError),
@@ -236,7 +225,7 @@ fn denied(reply: &Reply, secret: &Secret) -> TransportError {
     };
     let asked_to_wait = matches!(kind, TransportErrorKind::RateLimited | TransportErrorKind::Unavailable);
     TransportError {
-        retry_after: retry_after::seconds(reply.headers()).filter(|_| asked_to_wait),
+        retry_after: retry_after::seconds(reply.response.headers()).filter(|_| asked_to_wait),
         ..trouble(kind, proxy_error, &said)
     }
 }

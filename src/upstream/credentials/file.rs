@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
-use super::Stats;
+use super::stats::Stats;
 use crate::settings::Secret;
 use crate::types::deadline::Deadline;
 

@@ -20,10 +20,12 @@ use tokio::task::AbortHandle;
 
 use super::endpoint::{Endpoint, Grant, trouble};
 use super::file::WatchedFile;
-use super::{Key, Stats};
+use super::key::Key;
+use super::stats::Stats;
 use crate::settings::{self, Credential, OAuth2, Secret};
 use crate::types::code::ProxyError;
 use crate::types::deadline::{Deadline, Expired};
+use crate::types::retry_after::ceil_secs;
 use crate::upstream::transport::{TransportError, TransportErrorKind};
 
 /// How long a failure is remembered at least, and how long a token that replaced a refused one is left alone.
@@ -369,8 +371,10 @@ impl Failure {
     /// The trouble for those who come later.
     fn again(&self, now: Instant) -> TransportError {
         let left = self.until.saturating_duration_since(now);
-        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        TransportError { retry_after: self.trouble.retry_after.map(|_| seconds), ..self.trouble.clone() }
+        TransportError {
+            retry_after: self.trouble.retry_after.map(|_| ceil_secs(left)),
+            ..self.trouble.clone()
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -47,8 +47,27 @@ impl UpstreamRequest {
     }
 }
 
-/// A vendor's whole answer.
-pub type Reply = Response<Bytes>;
+/// A vendor's complete response.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The response with its whole body.
+    pub response: Response<Bytes>,
+    /// An earlier attempt may have been applied, whatever this response says. Set by the retries.
+    pub maybe_applied: bool,
+}
+
+impl Reply {
+    /// Status of the response.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+}
+
+impl From<Response<Bytes>> for Reply {
+    fn from(response: Response<Bytes>) -> Self {
+        Reply { response, maybe_applied: false }
+    }
+}
 
 type Pool = legacy::Client<Connector, PermittedBody>;
 
@@ -143,8 +162,8 @@ impl Inner {
         let mut so_far = BytesMut::new();
         let read = deadline.within(body::read(incoming, self.max_response, &mut so_far)).await;
         let trouble = match read {
-            Ok(Ok(body)) => return Ok(Response::from_parts(head, body)),
-            _ if !head.status.is_success() => return Ok(Response::from_parts(head, so_far.freeze())),
+            Ok(Ok(body)) => return Ok(Response::from_parts(head, body).into()),
+            _ if !head.status.is_success() => return Ok(Response::from_parts(head, so_far.freeze()).into()),
             Ok(Err(ReadError::TooLarge)) => TransportError::new(
                 TransportErrorKind::TooLarge,
                 Applied::Yes,
