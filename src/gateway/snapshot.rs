@@ -90,7 +90,7 @@ impl Snapshot {
             });
             match known.map_or_else(|| Tls::new(wanted).map(Arc::new), |same| Ok(Arc::clone(same))) {
                 Ok(made) => tls = Some(made),
-                Err(fault) => faults.push(fault),
+                Err(fault) => faults.push(fault.to_string()),
             }
         }
 
