@@ -346,7 +346,13 @@ fn every_dependency_says_why() {
 #[test]
 fn members_take_versions_from_the_workspace() {
     let mut own = Vec::new();
-    for path in ["Cargo.toml", "adapters/Cargo.toml", "sandbox/Cargo.toml", "benches/translate/Cargo.toml", "tests/kit/Cargo.toml"] {
+    for path in [
+        "Cargo.toml",
+        "adapters/Cargo.toml",
+        "sandbox/Cargo.toml",
+        "benches/translate/Cargo.toml",
+        "tests/kit/Cargo.toml",
+    ] {
         let manifest = read(path);
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
             for (name, rest) in entries(&manifest, section) {
