@@ -8,6 +8,7 @@
 pub mod callers;
 mod dry_run;
 mod failures;
+pub mod file_digests;
 pub mod routing;
 pub mod snapshot;
 

@@ -171,7 +171,7 @@ impl Gateway {
         if in_time.is_err() {
             let requests = self.state.load.running();
             tracing::warn!(requests, "server.drain_timeout is over: what still runs is answered now");
-            self.shutdown.cut();
+            self.shutdown.trigger();
         }
         self.admin_phase.send_replace(Phase::Stopping);
         let finished = match in_time {

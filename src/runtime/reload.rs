@@ -12,8 +12,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::admin::vitals::Reloads;
-use crate::gateway::snapshot::{Content, Snapshot, content};
-use crate::settings::{self, Settings};
+use crate::gateway::file_digests::{self, FileDigests};
+use crate::gateway::snapshot::Snapshot;
+use crate::settings::{self, Diagnostic, Settings};
+use crate::types::build_error::BuildError;
 
 /// Interval at which files are compared.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -31,13 +33,13 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Source {
     files: Vec<PathBuf>,
     environment: BTreeMap<String, String>,
-    seen: BTreeMap<PathBuf, Content>,
+    seen: FileDigests,
 }
 
 impl Source {
     /// Creates a source of files, the later ones overriding the earlier, and of the environment of the process.
     pub fn new(files: Vec<PathBuf>, environment: BTreeMap<String, String>) -> Self {
-        let seen = files.iter().map(|path| (path.clone(), content(path))).collect();
+        let seen = file_digests::digests(files.iter().map(PathBuf::as_path));
         Source { files, environment, seen }
     }
 
@@ -45,9 +47,24 @@ impl Source {
     ///
     /// # Errors
     /// All faults, each with its place and without a secret.
-    pub fn load(&self) -> Result<Settings, Vec<String>> {
+    pub fn load(&self) -> Result<Settings, Vec<Diagnostic>> {
         settings::load(&self.files, &self.environment)
-            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    /// Builds a snapshot of settings that were loaded from this source.
+    ///
+    /// # Errors
+    /// All settings that cannot be put to work, each with its place and without a secret.
+    pub fn build(
+        &self,
+        settings: Settings,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, Vec<Diagnostic>> {
+        Snapshot::build(settings, previous).map_err(|errors| self.diagnose(errors))
+    }
+
+    fn diagnose(&self, errors: Vec<BuildError>) -> Vec<Diagnostic> {
+        settings::diagnose(&self.files, &self.environment, errors)
     }
 }
 
@@ -68,7 +85,7 @@ impl Reloader {
     /// Reloads when files change and on each notification. Never returns but for a defect.
     pub async fn run(self, requested: Arc<Notify>) {
         let mut reloader = self;
-        reloader.source.seen.extend(reloader.snapshot.load().files().clone());
+        reloader.source.seen.extend(reloader.snapshot.load().certificates.clone());
         let mut attempted = Instant::now();
         loop {
             let now = tokio::select! {
@@ -96,11 +113,11 @@ impl Reloader {
     /// Returns true if a reload was requested, files changed and have settled, or a rejected configuration is to be tried
     /// again.
     fn is_due(&mut self, requested: bool, attempted: Instant) -> bool {
-        let mut found = self.contents();
+        let mut found = self.digests();
         if !requested && found != self.source.seen {
             for _ in 0..MAX_SETTLE_POLLS {
                 std::thread::sleep(SETTLE_TIME);
-                let again = self.contents();
+                let again = self.digests();
                 if again == found {
                     break;
                 }
@@ -112,32 +129,38 @@ impl Reloader {
         requested || changed || (self.reloads.rejection().is_some() && attempted.elapsed() >= RETRY_INTERVAL)
     }
 
-    fn contents(&self) -> BTreeMap<PathBuf, Content> {
-        self.snapshot.load().sources().map(|path| (path.to_owned(), content(path))).collect()
+    fn digests(&self) -> FileDigests {
+        file_digests::digests(file_digests::sources(&self.snapshot.load().settings))
     }
 
     fn attempt(&mut self) {
         let current = self.snapshot.load_full();
         let next = self.source.load().and_then(|settings| {
             let fixed = fixed(&current.settings, &settings);
-            if fixed.is_empty() { current.next(settings) } else { Err(fixed) }
+            if fixed.is_empty() {
+                self.source.build(settings, Some(&current))
+            } else {
+                Err(self.source.diagnose(fixed))
+            }
         });
         match next {
             Ok(next) => {
                 // The content from before certificates were read, so that a change since then is seen by the next poll.
                 self.source.seen.retain(|path, _| self.source.files.contains(path));
-                self.source.seen.extend(next.files().clone());
+                self.source.seen.extend(next.certificates.clone());
                 let generation = next.generation;
                 self.snapshot.store(Arc::new(next));
                 self.reloads.record_applied(generation);
             }
-            Err(faults) => self.reloads.record_rejected(faults),
+            Err(faults) => {
+                self.reloads.record_rejected(faults.iter().map(ToString::to_string).collect());
+            }
         }
     }
 }
 
-/// Returns a fault for each changed setting that cannot change while the process runs.
-fn fixed(current: &Settings, next: &Settings) -> Vec<String> {
+/// Returns an error for each changed setting that cannot change while the process runs.
+fn fixed(current: &Settings, next: &Settings) -> Vec<BuildError> {
     let shown = |workers: Option<std::num::NonZeroUsize>| {
         workers.map_or_else(|| "one for each CPU".to_owned(), |workers| workers.to_string())
     };
@@ -152,7 +175,8 @@ fn fixed(current: &Settings, next: &Settings) -> Vec<String> {
         .into_iter()
         .filter(|(_, current, next)| current != next)
         .map(|(key, current, next)| {
-            format!("{key}: cannot become '{next}' while parlance runs with '{current}': restart it, or take the change back")
+            let message = format!("cannot become '{next}' while parlance runs with '{current}': restart it, or take the change back");
+            BuildError::new(key, message)
         })
         .collect()
 }

@@ -11,6 +11,7 @@ use super::checked::Settings;
 use super::diagnose::{Diagnostic, Faults, Source};
 use super::limited_file::read_text;
 use super::{places, typed};
+use crate::types::build_error::BuildError;
 
 /// Prefix of every variable that sets a key. A single underscore would catch the variables that Kubernetes
 /// makes for a Service called parlance (`PARLANCE_PORT`).
@@ -47,6 +48,21 @@ pub fn load(files: &[PathBuf], env: &BTreeMap<String, String>) -> Result<Setting
         Some(settings) if faults.is_empty() => Ok(settings),
         _ => Err(faults.into_sorted()),
     }
+}
+
+/// Adds places to errors that were found after loading. Places are not kept in the settings, so the files are read again.
+pub fn diagnose(
+    files: &[PathBuf],
+    env: &BTreeMap<String, String>,
+    errors: Vec<BuildError>,
+) -> Vec<Diagnostic> {
+    let mut faults = Faults::default();
+    let variables = environment(env, &mut faults);
+    layers(files, variables, &mut faults);
+    for error in errors {
+        faults.add(&error.key, error.message);
+    }
+    faults.into_sorted()
 }
 
 /// One tree out of all layers; none where a file cannot be read.

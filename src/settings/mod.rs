@@ -29,7 +29,7 @@ pub use checked::{
 };
 pub use diagnose::Diagnostic;
 pub use glob::Glob;
-pub use load::load;
+pub use load::{diagnose, load};
 pub use redact::redacted;
 pub use schema::schema;
 pub use secret::Secret;
