@@ -123,5 +123,5 @@ fn message<'a>(
         }
         Ok(())
     })?;
-    Ok(Message { id, role, text, created_at, attachments: 0..0, rest: start..unmapped.0.len() })
+    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.0.len() })
 }

@@ -14,7 +14,7 @@ use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use pin_project_lite::pin_project;
 
-use super::IncomingRequest;
+use super::config::IncomingRequest;
 use crate::server::tls::ClientIdentity;
 use crate::types::body::Body;
 

@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tower::Service;
 
 use super::activity::{ConnectionActivity, Tracked};
+use super::config::{ConnectionConfig, IncomingRequest, Phase};
 use super::lifetime::{Action, Lifetime};
 use super::socket::{Protocol, Socket, Stream};
 use super::stats::Connections;
-use super::{ConnectionConfig, IncomingRequest, Phase};
 use crate::types::body::Body;
 
 /// Limit on the head of an HTTP/1 request, in bytes. hyper's default is about 400 KiB. hyper's limit of 100 header lines

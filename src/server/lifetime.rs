@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::activity::ConnectionActivity;
-use super::{Limits, Phase};
+use super::config::{Limits, Phase};
 
 /// Time for which an idle HTTP/1 connection stays open after the listener stops. A request that is in transit when its
 /// connection is closed would be lost.

@@ -9,6 +9,7 @@
 //! its age.
 
 mod activity;
+mod config;
 mod connection;
 mod lifetime;
 mod socket;
@@ -21,18 +22,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tower::Service;
 
 use self::connection::Builders;
-use self::tls::{ClientIdentity, Tls};
-use crate::settings;
 use crate::types::body::Body;
 
+pub use config::{ConnectionConfig, IncomingRequest, Limits, Phase};
 pub use stats::{ConnectionStats, Connections};
 
 /// Pause after an error of `accept` that does not concern a single connection, such as a lack of file descriptors.
@@ -41,62 +40,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// Time limit on emptying the kernel's queue of connections when the listener stops.
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Limits of a listener.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Time limit on a TLS handshake, and on the head of a request from its first byte to its last.
-    pub header_timeout: Duration,
-    /// Time limit on a connection without a request.
-    pub idle_timeout: Duration,
-    /// Age at which a connection is closed gracefully.
-    pub max_age: Duration,
-    /// Concurrent connections.
-    pub max_connections: usize,
-    /// Time limit on the end of connections when the listener stops.
-    pub grace: Duration,
-}
-
-impl From<&settings::Server> for Limits {
-    fn from(server: &settings::Server) -> Self {
-        Limits {
-            header_timeout: server.header_timeout,
-            idle_timeout: server.idle_timeout,
-            max_age: server.max_connection_age,
-            max_connections: server.max_connections,
-            grace: server.drain_timeout,
-        }
-    }
-}
-
-/// A request with what its connection knows of the client.
-#[derive(Debug)]
-pub struct IncomingRequest {
-    /// The request as received.
-    pub request: Request<Incoming>,
-    /// Names in the client's certificate; `None` without one.
-    pub client: Option<Arc<ClientIdentity>>,
-}
-
-/// Settings for new connections. Open connections keep theirs.
-#[derive(Debug, Clone)]
-pub struct ConnectionConfig {
-    /// Limits.
-    pub limits: Limits,
-    /// TLS; `None` for plain HTTP.
-    pub tls: Option<Arc<Tls>>,
-}
-
-/// Shutdown phase of a listener. Only advances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Normal service.
-    Serving,
-    /// Requests are served, on HTTP/1 with `Connection: close`.
-    Leaving,
-    /// No connection is accepted; requests in flight are finished.
-    Stopping,
-}
 
 /// A bound listener that does not serve yet; the kernel queues its connections.
 #[derive(Debug)]

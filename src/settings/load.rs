@@ -10,7 +10,8 @@ use super::check::check;
 use super::checked::Settings;
 use super::diagnose::{Diagnostic, Faults, Source};
 use super::limited_file::read_text;
-use super::{places, typed};
+use super::places;
+use super::typed;
 use crate::types::build_error::BuildError;
 
 /// Prefix of every variable that sets a key. A single underscore would catch the variables that Kubernetes
