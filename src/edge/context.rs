@@ -42,7 +42,7 @@ pub(super) struct RequestContext {
     pub code: Option<Code>,
     /// State of the update that the problem reports.
     pub applied: Option<Applied>,
-    /// Who produced the response.
+    /// Producer of the response: the gateway or the vendor.
     pub answered_by: AnsweredBy,
     /// Instruments of the chosen upstream; they know its name and vendor.
     pub traffic: Option<Arc<Traffic>>,

@@ -60,7 +60,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Who produced the result.
+    /// Producer of the result: the gateway or the vendor.
     pub fn answered_by(&self) -> AnsweredBy {
         self.result.as_ref().map_or_else(|problem| problem.answered_by, |_| AnsweredBy::Vendor)
     }

@@ -55,7 +55,7 @@ pub struct Idempotency {
 pub enum IdempotentOutcome {
     /// The update was run by this request.
     First {
-        /// What the update gave.
+        /// Result of the update.
         worked: Worked,
         /// False if the store failed and the request ran without a record: a repetition runs it again.
         guaranteed: bool,
@@ -69,7 +69,7 @@ pub enum IdempotentOutcome {
 pub struct Worked {
     /// The response, ready to be stored.
     pub response: StoredResponse,
-    /// Who produced it.
+    /// Producer of the response: the gateway or the vendor.
     pub answered_by: AnsweredBy,
     /// Time spent waiting for the vendor.
     pub waited: Duration,

@@ -152,7 +152,7 @@ impl Code {
     }
 }
 
-/// Who produced an answer.
+/// Producer of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnsweredBy {
     /// The gateway: it refused before the vendor was asked, or answered without it.
