@@ -3,6 +3,7 @@
 // Always true here; it tells the lints that this is test code.
 #![cfg(test)]
 
+mod alpn;
 mod bench;
 mod load;
 mod pki;
