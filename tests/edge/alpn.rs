@@ -4,7 +4,7 @@ use http::{Request, StatusCode, Version};
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::bench::{Bench, Conn, get, secure};
+use crate::bench::{Bench, get, secure, secured};
 use crate::pki::Authority;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,7 +17,7 @@ async fn without_alpn_the_first_bytes_decide() {
     let tls = format!("tls = {{ certificate = \"{}\", key = \"{}\" }}", certificate.display(), key.display());
     let gateway = bench.gateway(&tls, "").await;
     for alpn in [&[][..], &[&b"http/1.1"[..]]] {
-        let mut conn = Conn::secure(gateway.api(), &authority.caller(None, alpn)).await.unwrap();
+        let mut conn = secured(gateway.api(), &authority.caller(None, alpn)).await.unwrap();
         for _ in 0..2 {
             assert_eq!(conn.exchange(&get("/openapi.json")).await.unwrap().status, 200, "{alpn:?}");
         }
