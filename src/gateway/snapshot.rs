@@ -78,7 +78,7 @@ impl Snapshot {
                 Ok(upstream) => {
                     upstreams.insert(name.clone(), upstream);
                 }
-                Err(fault) => faults.push(format!("upstreams.{name}: {fault}")),
+                Err(error) => faults.push(error.below(&format!("upstreams.{name}")).to_string()),
             }
         }
 

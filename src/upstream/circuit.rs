@@ -141,7 +141,7 @@ fn judge(
                 | TransportErrorKind::UnexpectedStatus
                 | TransportErrorKind::Shutdown => Verdict::Nothing,
                 // Said at once and at no cost to anyone: an open circuit would only hide the reason.
-                TransportErrorKind::Unreachable if trouble.is_plain_refusal() => Verdict::Nothing,
+                TransportErrorKind::Unreachable if trouble.is_immediate_refusal() => Verdict::Nothing,
                 // It may have answered in time, and nobody was there to see it.
                 TransportErrorKind::Timeout if stall::slept_since(begun) => Verdict::Nothing,
                 TransportErrorKind::Timeout

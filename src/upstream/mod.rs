@@ -34,6 +34,7 @@ use self::retry::{Policy, Retries};
 use self::transport::{Client, Reply, TransportError, UpstreamRequest};
 use crate::settings;
 use crate::telemetry::traffic::Traffic;
+use crate::types::build_error::BuildError;
 use crate::types::deadline::Deadline;
 
 /// What every attempt goes through. Its services are called by reference: an exchange copies none of them.
@@ -97,7 +98,7 @@ pub struct Stats {
 
 impl Upstream {
     /// Prepares the way to a vendor, which counts into `traffic`; connects to nothing yet.
-    pub fn new(settings: settings::Upstream, traffic: Arc<Traffic>) -> Result<Self, String> {
+    pub fn new(settings: settings::Upstream, traffic: Arc<Traffic>) -> Result<Self, BuildError> {
         let client = Client::new(&settings)?;
         let credentials = Credentials::new(&settings)?;
         let header = settings.vendor.spec().credential.header();

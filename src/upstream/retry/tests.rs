@@ -45,7 +45,8 @@ impl Service<UpstreamRequest> for Scripted {
         Box::pin(async move {
             match answer {
                 Fails(kind, applied) => {
-                    Err(TransportError::new(kind, applied, ProxyError::ConnectionTerminated, "Broken."))
+                    Err(TransportError::new(applied, ProxyError::ConnectionTerminated, "Broken.")
+                        .with_kind(kind))
                 }
                 Status(status, after) => {
                     let mut reply = Response::new(Bytes::new());
