@@ -1,4 +1,4 @@
-//! Puts the gateway's credential on a request, and once another one where the vendor refuses it.
+//! Middleware that adds the gateway's credential to a request, and repeats it once with another after a 401.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,9 +11,9 @@ use tower::{Layer, Service, ServiceExt};
 use super::credentials::{Credentials, Key};
 use super::transport::{Reply, TransportError, UpstreamRequest};
 
-/// Authorizes every exchange of the service below, which must be what puts it on the wire: each attempt of a retry
-/// above gets the credential of its own moment. A 401 is repeated at most once, with another credential and before the
-/// same deadline. Answers come up without the credential, should the vendor have echoed it.
+/// Authorizes every request of the inner service. Stands below the retries, so that each attempt has the current
+/// credential. A 401 is repeated at most once, with another credential and before the same deadline. A credential that
+/// the vendor echoes is removed from the response.
 #[derive(Debug, Clone)]
 pub struct AuthorizeLayer {
     header: HeaderName,
@@ -21,7 +21,7 @@ pub struct AuthorizeLayer {
 }
 
 impl AuthorizeLayer {
-    /// A layer that sends `credentials` in this header.
+    /// A layer that sends `credentials` in `header`.
     pub fn new(header: HeaderName, credentials: Credentials) -> Self {
         AuthorizeLayer { header, credentials }
     }
@@ -35,7 +35,7 @@ impl<S> Layer<S> for AuthorizeLayer {
     }
 }
 
-/// See [`AuthorizeLayer`].
+/// Service of [`AuthorizeLayer`].
 #[derive(Debug)]
 pub struct Authorize<S> {
     layer: AuthorizeLayer,
@@ -43,7 +43,7 @@ pub struct Authorize<S> {
 }
 
 impl<S> Authorize<S> {
-    /// The service below.
+    /// The inner service.
     pub fn inner(&self) -> &S {
         &self.inner
     }

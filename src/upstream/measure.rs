@@ -1,4 +1,4 @@
-//! Counts and times what goes out to a vendor, one by one: attempts, not updates.
+//! Middleware that counts and times each attempt at a vendor.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,10 +13,10 @@ use tower::{Layer, Service};
 use super::transport::{Reply, TransportError, UpstreamRequest};
 use crate::telemetry::traffic::Traffic;
 
-/// The error of an exchange whose end nobody waited for.
+/// Error type of an attempt that was cancelled.
 const CANCELLED: &str = "cancelled";
 
-/// Puts [`Measured`] around a service.
+/// Layer of [`Measured`].
 #[derive(Debug, Clone)]
 pub(super) struct MeasureLayer(pub(super) Arc<Traffic>);
 
@@ -28,7 +28,7 @@ impl<S> Layer<S> for MeasureLayer {
     }
 }
 
-/// Counts every exchange of the service below.
+/// Counts and times every request of the inner service.
 #[derive(Debug)]
 pub(super) struct Measured<S> {
     inner: S,
@@ -56,7 +56,7 @@ where
 }
 
 pin_project! {
-    /// An exchange under way.
+    /// A request in progress. Dropped before its end it counts as cancelled.
     #[derive(Debug)]
     pub(super) struct Measuring<'a, F> {
         #[pin]
@@ -86,9 +86,9 @@ impl<F: Future<Output = Result<Reply, TransportError>>> Future for Measuring<'_,
         *this.done = true;
         let (status, error) = match &result {
             Ok(reply) => (Some(reply.status()), None),
-            Err(trouble) => {
-                let status = trouble.status.and_then(|status| StatusCode::from_u16(status).ok());
-                (status, Some(trouble.proxy_error.as_str()))
+            Err(error) => {
+                let status = error.status.and_then(|status| StatusCode::from_u16(status).ok());
+                (status, Some(error.proxy_error.as_str()))
             }
         };
         this.traffic.sent(this.method, status, error, this.started.elapsed());
