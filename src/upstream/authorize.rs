@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderName, StatusCode};
-use tower::{Layer, Service, ServiceExt};
+use tower::{Service, ServiceExt};
 
 use super::credentials::{Credentials, Key};
 use super::transport::{Reply, TransportError, UpstreamRequest};
@@ -14,35 +14,19 @@ use super::transport::{Reply, TransportError, UpstreamRequest};
 /// Authorizes every request of the inner service. Stands below the retries, so that each attempt has the current
 /// credential. A 401 is repeated at most once, with another credential and before the same deadline. A credential that
 /// the vendor echoes is removed from the response.
-#[derive(Debug, Clone)]
-pub struct AuthorizeLayer {
+#[derive(Debug)]
+pub struct Authorize<S> {
+    inner: S,
     header: HeaderName,
     credentials: Credentials,
 }
 
-impl AuthorizeLayer {
-    /// A layer that sends `credentials` in `header`.
-    pub fn new(header: HeaderName, credentials: Credentials) -> Self {
-        AuthorizeLayer { header, credentials }
-    }
-}
-
-impl<S> Layer<S> for AuthorizeLayer {
-    type Service = Authorize<S>;
-
-    fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize { layer: self.clone(), inner }
-    }
-}
-
-/// Service of [`AuthorizeLayer`].
-#[derive(Debug)]
-pub struct Authorize<S> {
-    layer: AuthorizeLayer,
-    inner: S,
-}
-
 impl<S> Authorize<S> {
+    /// A service that sends `credentials` in `header` to `inner`.
+    pub fn new(inner: S, header: HeaderName, credentials: Credentials) -> Self {
+        Authorize { inner, header, credentials }
+    }
+
     /// The inner service.
     pub fn inner(&self) -> &S {
         &self.inner
@@ -63,19 +47,19 @@ where
     }
 
     fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
-        Box::pin(exchange_with(&self.layer, &self.inner, exchange))
+        Box::pin(authorized(&self.header, &self.credentials, &self.inner, exchange))
     }
 }
 
-async fn exchange_with<S>(
-    layer: &AuthorizeLayer,
+async fn authorized<S>(
+    header: &HeaderName,
+    credentials: &Credentials,
     mut inner: S,
     exchange: UpstreamRequest,
 ) -> Result<Reply, TransportError>
 where
     S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
 {
-    let AuthorizeLayer { header, credentials } = layer;
     let deadline = exchange.deadline.clone();
     let key = credentials.current(&deadline).await?;
     let repeat = credentials.is_renewable().then(|| exchange.clone());

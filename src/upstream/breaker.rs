@@ -12,7 +12,7 @@ const SLOTS: u64 = 10;
 /// Maximum jitter as a fraction of the pause, so that many gateways do not try again at the same time.
 const JITTER: f64 = 0.1;
 
-/// Judgement of a call.
+/// Judgement of a call's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The vendor answered.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::breaker::{Admission, Breaker, CircuitState, OpenReason, Refused, Verdict};
 use super::gate::Gated;
@@ -158,23 +158,11 @@ fn judge(
     }
 }
 
-/// Layer of [`Guarded`].
-#[derive(Debug, Clone)]
-pub(super) struct CircuitLayer(pub(super) Circuit);
-
-impl<S> Layer<S> for CircuitLayer {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, circuit: self.0.clone() }
-    }
-}
-
 /// Calls the inner service only while the circuit admits it.
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
-    inner: S,
-    circuit: Circuit,
+    pub(super) inner: S,
+    pub(super) circuit: Circuit,
 }
 
 impl<'a, S> Service<UpstreamRequest> for &'a Guarded<S>

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::transport::{Reply, TransportError, UpstreamRequest};
 use crate::telemetry::traffic::Traffic;
@@ -16,23 +16,11 @@ use crate::telemetry::traffic::Traffic;
 /// Error type of an attempt that was cancelled.
 const CANCELLED: &str = "cancelled";
 
-/// Layer of [`Measured`].
-#[derive(Debug, Clone)]
-pub(super) struct MeasureLayer(pub(super) Arc<Traffic>);
-
-impl<S> Layer<S> for MeasureLayer {
-    type Service = Measured<S>;
-
-    fn layer(&self, inner: S) -> Measured<S> {
-        Measured { inner, traffic: Arc::clone(&self.0) }
-    }
-}
-
 /// Counts and times every request of the inner service.
 #[derive(Debug)]
 pub(super) struct Measured<S> {
-    inner: S,
-    traffic: Arc<Traffic>,
+    pub(super) inner: S,
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl<'a, S> Service<UpstreamRequest> for &'a Measured<S>

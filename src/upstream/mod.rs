@@ -12,7 +12,7 @@ mod retry_budget;
 mod stall;
 pub mod transport;
 
-pub use authorize::{Authorize, AuthorizeLayer};
+pub use authorize::Authorize;
 pub use breaker::CircuitState;
 pub use retry::RetryStats;
 
@@ -26,10 +26,10 @@ use tokio::sync::Semaphore;
 use tower::retry::Retry;
 use tower::{ServiceBuilder, ServiceExt};
 
-use self::circuit::{Circuit, CircuitLayer, Guarded};
+use self::circuit::{Circuit, Guarded};
 use self::credentials::Credentials;
-use self::measure::{MeasureLayer, Measured};
-use self::rate_limit::{Bucket, RateLimitLayer, RateLimited};
+use self::measure::Measured;
+use self::rate_limit::{Bucket, RateLimited};
 use self::retry::{Policy, Retries};
 use self::transport::{Client, Reply, TransportError, UpstreamRequest};
 use crate::settings;
@@ -112,13 +112,13 @@ impl Upstream {
         // A request passes the layers in this order.
         let stack = ServiceBuilder::new()
             // Before the limit: a refused attempt takes nothing from it.
-            .layer(CircuitLayer(circuit.clone()))
+            .layer_fn(|inner| Guarded { inner, circuit: circuit.clone() })
             // Before the credential: a refused attempt fetches no token.
-            .layer(RateLimitLayer(bucket.clone()))
+            .layer_fn(|inner| RateLimited { inner, bucket: bucket.clone() })
             // Each attempt has the current credential, and no layer above sees it.
-            .layer(AuthorizeLayer::new(header, credentials.clone()))
+            .layer_fn(|inner| Authorize::new(inner, header.clone(), credentials.clone()))
             // Innermost: counts the repeat after a 401 too.
-            .layer(MeasureLayer(Arc::clone(&traffic)))
+            .layer_fn(|inner| Measured { inner, traffic: Arc::clone(&traffic) })
             .service(client.clone());
         let permits = Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS));
         Ok(Upstream {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::gate::Gated;
 use super::transport::{Reply, TransportError, TransportErrorKind, UpstreamRequest};
@@ -50,23 +50,11 @@ impl Bucket {
     }
 }
 
-/// Layer of [`RateLimited`].
-#[derive(Debug, Clone)]
-pub(super) struct RateLimitLayer(pub(super) Bucket);
-
-impl<S> Layer<S> for RateLimitLayer {
-    type Service = RateLimited<S>;
-
-    fn layer(&self, inner: S) -> RateLimited<S> {
-        RateLimited { inner, bucket: self.0.clone() }
-    }
-}
-
 /// Refuses requests over the limit at once; none waits.
 #[derive(Debug)]
 pub(super) struct RateLimited<S> {
-    inner: S,
-    bucket: Bucket,
+    pub(super) inner: S,
+    pub(super) bucket: Bucket,
 }
 
 impl<'a, S> Service<UpstreamRequest> for &'a RateLimited<S>

@@ -14,7 +14,7 @@ fn rules() -> Circuit {
     }
 }
 
-/// A breaker and a clock that only moves when told to.
+/// A breaker, and a clock that moves by [`Bench::pass`] only.
 struct Bench {
     breaker: Breaker,
     now: Instant,
@@ -82,7 +82,7 @@ fn an_upstream_that_comes_and_goes_pays_more_each_time() {
 #[test]
 fn a_low_share_of_successes_opens_it() {
     let mut bench = Bench::new(Circuit { failures: 0, ..rules() });
-    // Half is enough, however long it lasts.
+    // A success rate of exactly one half is enough.
     for _ in 0..50 {
         assert_eq!(bench.call(Verdict::Success), None);
         assert_eq!(bench.call(Verdict::Failure), None);
@@ -136,7 +136,7 @@ fn the_vendors_own_pause_is_kept_and_ends_without_a_probe() {
     let mut bench = Bench::new(rules());
     for _ in 0..2 {
         bench.breaker.hold(bench.now, Duration::from_secs(2), OpenReason::RateLimited);
-        assert!(bench.admit().is_ok(), "said to one or two, it is not for everybody");
+        assert!(bench.admit().is_ok(), "one or two responses do not open it");
     }
     bench.call(Verdict::Success);
     for _ in 0..2 {
@@ -155,14 +155,14 @@ fn the_vendors_own_pause_is_kept_and_ends_without_a_probe() {
     assert!(bench.admit().is_err());
     bench.pass(1500);
     assert!((0..9).all(|_| bench.admit().is_ok()));
-    // Nobody is locked out for an hour by one answer.
+    // `open_for_max` bounds the vendor's pause.
     bench.breaker.hold(bench.now, Duration::from_secs(3600), OpenReason::RateLimited);
     bench.pass(5000);
     assert!(bench.admit().is_ok());
 }
 
 #[test]
-fn an_invitation_does_not_open_a_failing_circuit() {
+fn honoring_retry_after_does_not_pass_a_failing_circuit() {
     let mut bench = Bench::new(rules());
     while bench.call(Verdict::Failure).is_none() {}
     assert!(bench.breaker.admit(bench.now, true).is_err());
@@ -185,7 +185,7 @@ fn jitter_makes_the_pause_at_most_a_tenth_longer() {
     }
 }
 
-/// The same rules told naively: every call of the present closed time is kept, times are milliseconds, calls never
+/// Naive model of the same rules: keeps every call since the circuit closed. Times are milliseconds; calls do not
 /// overlap.
 #[derive(Default)]
 struct Model {
@@ -240,8 +240,8 @@ proptest! {
         }
     }
 
-    /// Whatever the calls do and in whatever order they end: while half open at most one is under way, and the
-    /// machine never refuses for longer than the longest pause.
+    /// Holds for all outcomes in any order: while half open at most one call is admitted, and no refusal is longer than
+    /// `open_for_max`.
     #[test]
     fn nothing_wedges_it(steps in vec((0u64..2_000, 0usize..4, 0u8..5), 1..300)) {
         let mut bench = Bench::new(rules());

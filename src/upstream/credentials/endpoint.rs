@@ -229,9 +229,9 @@ fn failure(response: &Response<Bytes>, secret: &Secret) -> TransportError {
         500..=599 => (TransportErrorKind::Failed, ProxyError::DestinationUnavailable),
         _ => (TransportErrorKind::UnexpectedStatus, ProxyError::ProxyConfigurationError),
     };
-    let asked_to_wait = matches!(kind, TransportErrorKind::RateLimited | TransportErrorKind::Unavailable);
+    let may_wait = matches!(kind, TransportErrorKind::RateLimited | TransportErrorKind::Unavailable);
     TransportError {
-        retry_after: retry_after::seconds(response.headers()).filter(|_| asked_to_wait),
+        retry_after: retry_after::seconds(response.headers()).filter(|_| may_wait),
         ..not_fetched(proxy_error, &message).with_kind(kind)
     }
 }

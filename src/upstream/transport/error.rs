@@ -3,7 +3,7 @@
 use crate::types::code::{Applied, ProxyError};
 use crate::types::deadline::Over;
 
-/// Kinds of transport errors: what the gateway decides by.
+/// Kinds of transport errors. Retries, circuit and problem codes depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportErrorKind {
     /// `max_in_flight` requests to this upstream are in flight.
@@ -30,7 +30,7 @@ pub enum TransportErrorKind {
     Shutdown,
 }
 
-/// The usual kind of an error type. An error that differs sets its kind itself.
+/// Maps an error type to its usual kind; [`TransportError::with_kind`] sets another one.
 impl From<ProxyError> for TransportErrorKind {
     fn from(error: ProxyError) -> Self {
         match error {
@@ -60,9 +60,9 @@ impl From<ProxyError> for TransportErrorKind {
 /// A transport error, and whether the update may have been applied.
 #[derive(Debug, Clone)]
 pub struct TransportError {
-    /// The kind.
+    /// Kind of the error.
     pub kind: TransportErrorKind,
-    /// Whether the update may have been applied.
+    /// Knowledge of the update's outcome.
     pub applied: Applied,
     /// Sentence for the caller, without a secret or a private address.
     pub detail: String,
