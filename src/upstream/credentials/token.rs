@@ -184,12 +184,11 @@ impl Step {
             Step::Wait(fetch) => fetch,
         };
         match deadline.within(fetch.wait_for(Option::is_some)).await {
-            Ok(Ok(ended)) => match &*ended {
-                Some(outcome) => outcome.clone(),
-                None => Err(not_fetched(ProxyError::ProxyInternalError, "No token was had")),
-            },
-            // The task ended without a result: the runtime is shutting down.
-            Ok(Err(_)) => Err(not_fetched(ProxyError::ProxyInternalError, "No token was had")),
+            // Without an outcome the task was dropped: the runtime is shutting down.
+            Ok(ended) => ended
+                .ok()
+                .and_then(|outcome| outcome.clone())
+                .unwrap_or_else(|| Err(not_fetched(ProxyError::ProxyInternalError, "No token was had"))),
             Err(over @ Over::Shutdown) => Err(TransportError::not_sent(over)),
             Err(Over::Passed) => {
                 let message = "The token endpoint did not answer in time";
