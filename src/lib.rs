@@ -1,15 +1,17 @@
 //! parlance: one conversations API over every vendor's dialect.
 //!
 //! ```text
-//! caller ──> server ──> stack (observe, rescue, shed, limit) ──> api ──> gateway ──> upstream ──> vendor
-//!            listeners   one middleware, one file              head      one use      pool, TLS,
-//!            and drain                                         to wish   case         deadlines
-//!                                                                          │
-//!                                                     adapters: Patch -> Call, Reply -> Conversation
+//! caller ──> server ──> edge ────────> gateway ──────────────> upstream ──────────> vendor
+//!            sockets,   id, limits,    route, prepare, send,   circuit, rate limit,
+//!            TLS        headers        decode                  credential, transport
+//!                                        │
+//!                                      parlance_adapters: Patch ──> UpstreamCall, reply ──> Conversation
 //! ```
 //!
-//! Everything that does IO is here; what a vendor says and means is in `parlance_adapters`. No vendor's name stands in
-//! this crate.
+//! Modules form layers, and each imports only layers below its own:
+//! `cli > runtime > admin > edge > gateway > upstream > {telemetry, server, idempotency} > settings > types`.
+//! Everything that does IO is here; a vendor's dialect is in `parlance_adapters`, and no vendor's name stands in this
+//! crate.
 
 pub mod admin;
 pub mod cli;

@@ -1,25 +1,30 @@
-//! The support matrix, from the rows.
+//! Descriptions of rows, for the support matrix.
 
-use crate::adapter::{Convert, Null, Row};
+use crate::spec::{Conversion, NullHandling, Row};
 
-/// How a vendor takes one canonical member, in words: `customData`: object or string; at most 3000 UTF-16 units; null clears.
+/// Describes the values that a row takes, such as `boolean; no null`.
 pub fn describe(row: &Row) -> String {
     let limit = |max: Option<usize>| max.map_or(String::new(), |max| format!(", at most {max} characters"));
-    let takes = match row.convert {
-        Convert::ContextAsText { max_utf16 } => {
+    let takes = match row.conversion {
+        Conversion::ContextAsText { max_utf16 } => {
             format!("string, or object as compact JSON text, at most {max_utf16} UTF-16 units")
         }
-        Convert::Object => "object".to_owned(),
-        Convert::ObjectOrString => "object or string".to_owned(),
-        Convert::Text { max } => format!("string{}", limit(max)),
-        Convert::Id { min: 0, max } => format!("{{\"id\": string}}{}", limit(max)),
-        Convert::Id { min, max } => format!("{{\"id\": string}}, at least {min}{}", limit(max)),
-        Convert::Flag => "boolean".to_owned(),
+        Conversion::Object => "object".to_owned(),
+        Conversion::ObjectOrString => "object or string".to_owned(),
+        Conversion::Text { max } => format!("string{}", limit(max)),
+        Conversion::Id { min: 0, max } => format!("{{\"id\": string}}{}", limit(max)),
+        Conversion::Id { min, max } => format!("{{\"id\": string}}, at least {min}{}", limit(max)),
+        Conversion::Flag => "boolean".to_owned(),
+        Conversion::Word(words) => {
+            let words: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            words.join(" or ")
+        }
+        Conversion::Strings => "list of strings".to_owned(),
     };
     let null = match row.null {
-        Null::Refused => "no null",
-        Null::Sent => "null clears",
-        Null::EmptyText => "null clears (sent as \"\")",
+        NullHandling::Refused => "no null",
+        NullHandling::Sent => "null clears",
+        NullHandling::EmptyText => "null clears (sent as \"\")",
     };
     format!("{takes}; {null}")
 }

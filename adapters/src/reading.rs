@@ -1,42 +1,45 @@
-//! What the vendors' readers share: a member goes into its slot, or it is kept as it was written.
+//! Building blocks for decoding: each member of a reply becomes a canonical value, or is kept as it was written.
 
 use std::borrow::Cow;
 
-use crate::canonical::{Message, Messages, Pair, Role, Slot, Time};
-use crate::json::{Key, Kind, Malformed, Raw, Reader};
+use crate::call::DecodeContext;
+use crate::canonical::{
+    Agent, Contact, Conversation, Field, Message, Messages, RawMember, Reported, Role, Status, Time,
+};
+use crate::json::{JsonError, Key, Kind, Raw, Reader};
 
-/// Bytes of a message that is rather short.
+/// Length of a short message in bytes; most are longer.
 const MESSAGE: usize = 512;
 
-/// Members that found no canonical place, or that would lose something in it.
+/// Members without a canonical place, or whose canonical value has lost something.
 #[derive(Debug, Default)]
-pub(crate) struct Rest<'a>(pub(crate) Vec<Pair<'a>>);
+pub struct Unmapped<'a>(pub Vec<RawMember<'a>>);
 
-impl<'a> Rest<'a> {
+impl<'a> Unmapped<'a> {
     /// Keeps a member under the vendor's own name.
-    pub(crate) fn keep(&mut self, key: Key<'a>, value: Raw<'a>) {
-        self.0.push(Pair { name: key.written(), value: Cow::Borrowed(value.text()) });
+    pub fn keep(&mut self, key: Key<'a>, value: Raw<'a>) {
+        self.0.push(RawMember { name: key.written(), value: Cow::Borrowed(value.text()) });
     }
 
-    /// Puts a value into its slot if `read` understands it; null says that there is none; anything else is kept.
-    pub(crate) fn take<T>(
+    /// Fills `slot` with null, or with the value that `read` returns; a value that it does not understand is kept.
+    pub fn take<T>(
         &mut self,
-        slot: &mut Slot<T>,
+        slot: &mut Reported<T>,
         key: Key<'a>,
         value: Raw<'a>,
         read: impl FnOnce(Raw<'a>) -> Option<T>,
     ) {
         match value.kind() {
-            Kind::Null => *slot = Slot::Null,
+            Kind::Null => *slot = Reported::Null,
             _ => match read(value) {
-                Some(taken) => *slot = Slot::Value(taken),
+                Some(taken) => *slot = Reported::Value(taken),
                 None => self.keep(key, value),
             },
         }
     }
 
-    /// A conversation's id: kept only if it is not the one that was asked for.
-    pub(crate) fn id(&mut self, asked: &str, key: Key<'a>, value: Raw<'a>) {
+    /// Keeps the id of a conversation, unless it is the one that was asked for.
+    pub fn id(&mut self, asked: &str, key: Key<'a>, value: Raw<'a>) {
         let same = match value.kind() {
             Kind::String => value.as_str().is_some_and(|id| id == asked),
             _ => value.text() == asked,
@@ -46,25 +49,49 @@ impl<'a> Rest<'a> {
         }
     }
 
-    /// A role, by the vendor's words; one that is not known is `other` and stays.
-    pub(crate) fn role(
+    /// Fills `slot` with the role of a vendor's word; a word for [`Role::Other`] is kept as well.
+    pub fn role(&mut self, slot: &mut Reported<Role>, key: Key<'a>, value: Raw<'a>, read: fn(&str) -> Role) {
+        self.take(slot, key, value, |value| value.as_str().map(|word| read(&word)));
+        if matches!(slot, Reported::Value(Role::Other)) {
+            self.keep(key, value);
+        }
+    }
+
+    /// Fills `slot` with the status of a vendor's word; a word for [`Status::Other`] is kept as well.
+    pub fn status(
         &mut self,
-        slot: &mut Slot<Role>,
+        slot: &mut Reported<Status>,
         key: Key<'a>,
         value: Raw<'a>,
-        read: fn(&str) -> Role,
+        read: fn(&str) -> Status,
     ) {
         self.take(slot, key, value, |value| value.as_str().map(|word| read(&word)));
-        if matches!(slot, Slot::Value(Role::Other)) {
+        if matches!(slot, Reported::Value(Status::Other)) {
             self.keep(key, value);
         }
     }
 }
 
-/// Members as one object.
-pub(crate) fn object(members: &[Pair<'_>]) -> String {
+/// Reads an id: a string, or a number whose digits the answer has as a string.
+pub fn id(value: Raw<'_>) -> Option<Raw<'_>> {
+    if value.kind() == Kind::String { Some(value) } else { rare_id(value) }
+}
+
+#[cold]
+fn rare_id(value: Raw<'_>) -> Option<Raw<'_>> {
+    count(value)
+}
+
+/// Reads a list of strings.
+pub fn strings(value: Raw<'_>) -> Option<Raw<'_>> {
+    let all = value.kind() == Kind::Array && value.items().iter().all(|item| item.kind() == Kind::String);
+    all.then_some(value)
+}
+
+/// JSON object of members.
+pub fn object(members: &[RawMember<'_>]) -> String {
     let mut text = String::new();
-    for Pair { name, value } in members {
+    for RawMember { name, value } in members {
         text.push(if text.is_empty() { '{' } else { ',' });
         text.push('"');
         text.push_str(name);
@@ -78,23 +105,23 @@ pub(crate) fn object(members: &[Pair<'_>]) -> String {
     text
 }
 
-/// A string, as it was written.
-pub(crate) fn string(value: Raw<'_>) -> Option<Raw<'_>> {
+/// Reads a string.
+pub fn string(value: Raw<'_>) -> Option<Raw<'_>> {
     (value.kind() == Kind::String).then_some(value)
 }
 
-/// A number that counts something, as it was written.
-pub(crate) fn count(value: Raw<'_>) -> Option<Raw<'_>> {
+/// Reads a number without sign, fraction and exponent.
+pub fn count(value: Raw<'_>) -> Option<Raw<'_>> {
     (value.kind() == Kind::Number && value.is_count()).then_some(value)
 }
 
-/// A string's JSON text, for a message.
-pub(crate) fn text(value: Raw<'_>) -> Option<Cow<'_, str>> {
+/// Reads a string as its JSON text, for a message.
+pub fn text(value: Raw<'_>) -> Option<Cow<'_, str>> {
     string(value).map(|value| Cow::Borrowed(value.text()))
 }
 
-/// A boolean, or 0 and 1.
-pub(crate) fn flag(value: Raw<'_>) -> Option<bool> {
+/// Reads a boolean, or 0 and 1.
+pub fn flag(value: Raw<'_>) -> Option<bool> {
     match value.text() {
         "1" => Some(true),
         "0" => Some(false),
@@ -102,28 +129,32 @@ pub(crate) fn flag(value: Raw<'_>) -> Option<bool> {
     }
 }
 
-/// A context: an object or a string, as it was written.
-pub(crate) fn context(value: Raw<'_>) -> Option<Raw<'_>> {
+/// Reads a context: an object or a string.
+pub fn context(value: Raw<'_>) -> Option<Raw<'_>> {
     matches!(value.kind(), Kind::Object | Kind::String).then_some(value)
 }
 
-/// Walks the messages that stand next and reads each with `read`. What is no list of objects is kept as it is.
-pub(crate) fn messages<'a>(
+/// Reads a list of messages, each with `read`. A value that is not a list of objects is kept.
+///
+/// # Errors
+///
+/// Fails if the value is not JSON, or `read` fails.
+pub fn messages<'a>(
     key: Key<'a>,
     reader: &mut Reader<'a>,
-    rest: &mut Rest<'a>,
-    mut read: impl FnMut(&mut Reader<'a>, &mut Rest<'a>, &mut Messages<'a>) -> Result<Message<'a>, Malformed>,
-) -> Result<Option<Messages<'a>>, Malformed> {
+    unmapped: &mut Unmapped<'a>,
+    mut read: impl FnMut(&mut Reader<'a>, &mut Unmapped<'a>, &mut Messages<'a>) -> Result<Message<'a>, JsonError>,
+) -> Result<Option<Messages<'a>>, JsonError> {
     if reader.peek()? != Kind::Array {
         let value = reader.raw()?;
-        rest.keep(key, value);
+        unmapped.keep(key, value);
         return Ok(None);
     }
     let mark = reader.mark();
-    // Few messages are shorter: a list of many grows once or twice, one of few not at all.
+    // A long list grows once or twice, a short one not at all.
     let likely = 1 + reader.left() / MESSAGE;
     let mut messages = Messages { items: Vec::with_capacity(likely), ..Messages::default() };
-    let mut leftovers = Rest(Vec::with_capacity(2 * likely));
+    let mut leftovers = Unmapped(Vec::with_capacity(2 * likely));
     let mut all_objects = true;
     reader.array(|reader| {
         if reader.peek()? != Kind::Object {
@@ -135,20 +166,21 @@ pub(crate) fn messages<'a>(
         Ok(())
     })?;
     if !all_objects {
-        rest.keep(key, reader.since(mark));
+        unmapped.keep(key, reader.since(mark));
         return Ok(None);
     }
-    messages.rest = leftovers.0;
+    messages.unmapped = leftovers.0;
     Ok(Some(messages))
 }
 
-/// Sorts messages by their time, oldest first; one without a time stays behind the one before it.
-pub(crate) fn oldest_first(messages: &mut Messages<'_>) {
+/// Sorts messages by time, oldest first. A message without a time stays behind its predecessor.
+pub fn oldest_first(messages: &mut Messages<'_>) {
     let times = |a: &Message<'_>, b: &Message<'_>| match (&a.created_at, &b.created_at) {
-        (Slot::Value(a), Slot::Value(b)) => a.compare(b),
+        (Reported::Value(a), Reported::Value(b)) => a.compare(b),
         _ => std::cmp::Ordering::Equal,
     };
-    let every_time_known = messages.items.iter().all(|message| matches!(message.created_at, Slot::Value(_)));
+    let every_time_known =
+        messages.items.iter().all(|message| matches!(message.created_at, Reported::Value(_)));
     if every_time_known {
         if !messages.items.is_sorted_by(|a, b| times(a, b).is_le()) {
             messages.items.sort_by(times);
@@ -158,7 +190,7 @@ pub(crate) fn oldest_first(messages: &mut Messages<'_>) {
     let mut last: Option<Time<'_>> = None;
     let mut keyed: Vec<(Option<Time<'_>>, Message<'_>)> = Vec::with_capacity(messages.items.len());
     for message in messages.items.drain(..) {
-        if let Slot::Value(time) = &message.created_at {
+        if let Reported::Value(time) = &message.created_at {
             last = Some(time.clone());
         }
         keyed.push((last.clone(), message));
@@ -170,4 +202,47 @@ pub(crate) fn oldest_first(messages: &mut Messages<'_>) {
         (None, None) => std::cmp::Ordering::Equal,
     });
     messages.items.extend(keyed.into_iter().map(|(_, message)| message));
+}
+
+/// The conversation that a vendor confirms without returning it: the members that were set.
+pub fn confirm<'a>(cx: &DecodeContext<'a>) -> Conversation<'a> {
+    let text = |field| cx.set(field);
+    let flag = |field| match cx.set(field) {
+        Reported::Value(value) => value.as_bool().map_or(Reported::Absent, Reported::Value),
+        Reported::Null => Reported::Null,
+        Reported::Absent => Reported::Absent,
+    };
+    Conversation {
+        title: text(Field::Title),
+        status: match cx.set(Field::Status) {
+            Reported::Value(word) => {
+                let status = word.as_str().and_then(|word| Status::named(&word));
+                status.map_or(Reported::Absent, Reported::Value)
+            }
+            Reported::Null => Reported::Null,
+            Reported::Absent => Reported::Absent,
+        },
+        archived: flag(Field::Archived),
+        important: flag(Field::Important),
+        tags: cx.set(Field::Tags),
+        context: cx.set(Field::Context),
+        instructions: text(Field::Instructions),
+        agent: match cx.set(Field::Agent) {
+            Reported::Value(id) => Reported::Value(Agent { id: Some(id), ..Agent::default() }),
+            Reported::Null => Reported::Null,
+            Reported::Absent => Reported::Absent,
+        },
+        contact: match cx.set(Field::Contact) {
+            Reported::Value(id) => Reported::Value(Contact { id: Some(id), ..Contact::default() }),
+            Reported::Null => Reported::Null,
+            Reported::Absent => Reported::Absent,
+        },
+        created_at: Reported::Absent,
+        updated_at: Reported::Absent,
+        last_message_at: Reported::Absent,
+        message_count: Reported::Absent,
+        messages: None,
+        vendor_data: Vec::new(),
+        warnings: Vec::new(),
+    }
 }

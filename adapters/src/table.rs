@@ -1,125 +1,110 @@
-//! Requests, by table: walks a body's members along a vendor's rows.
+//! Requests by table: translates a patch along the rows of a vendor.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, header};
 
-use crate::adapter::{Ask, Call, Convert, Done, Null, Refusal, Row, Set, Spec, Target};
-use crate::canonical::{
-    Agent, Contact, Conversation, Fault, FaultCode, Field, READ_ONLY, Slot, VENDOR_FIELDS, Warning, pointer,
-};
-use crate::json::{Kind, Raw, compact, quote};
-use crate::target;
+use crate::body::{self, BodyWriter};
+use crate::call::{EncodeRequest, Encoded, PendingMerge, SetField, SetValue, UpstreamCall, ValidationError};
+use crate::canonical::{Fault, FaultCode, Field, Patch, READ_ONLY, VENDOR_FIELDS, Warning, pointer};
+use crate::json::{Kind, Raw, quoted};
+use crate::request;
+use crate::spec::{Conversion, Endpoint, NullHandling, Row, Spec};
 
-/// The one call that applies the patch, or every reason why none can.
-pub(crate) fn encode<'a>(spec: &'static Spec, ask: &Ask<'a>) -> Result<Call<'a>, Refusal> {
-    let mut work = Work {
+/// Encodes the one call that applies the patch. `is_known` tells which fields any vendor has.
+pub(crate) fn encode(
+    spec: &'static Spec,
+    input: &EncodeRequest<'_>,
+    is_known: fn(Field) -> bool,
+) -> Result<Encoded, ValidationError> {
+    let mut faults = Vec::new();
+    let Some(endpoint) = choose(spec, input.patch, &mut faults) else {
+        let detail = format!("{} has no call that updates a conversation.", spec.title);
+        return Err(refusal(Fault { pointer: String::new(), code: FaultCode::UnsupportedField, detail }));
+    };
+    let mut encoder = Encoder {
         spec,
-        ask,
+        input,
+        is_known,
         faults: Vec::new(),
         warnings: Vec::new(),
         set: Vec::new(),
-        body: Vec::with_capacity(256),
-        merges: false,
+        body: BodyWriter::new(endpoint.body),
+        merge: None,
     };
-    work.walk();
-    if !work.faults.is_empty() {
-        return Err(Refusal { faults: work.faults });
+    encoder.patch();
+    encoder.faults.append(&mut faults);
+    if !encoder.faults.is_empty() {
+        return Err(ValidationError { faults: encoder.faults });
     }
-    work.body.push(b'}');
-    let request = request(spec, ask.target, Method::PATCH, Bytes::from(work.body), ask.idempotency_key);
-    match request {
-        Ok(request) => {
-            Ok(Call { request, set: work.set, warnings: work.warnings, needs_stored_context: work.merges })
+    let body = Bytes::from(encoder.body.finish());
+    let key = input.idempotency_key.filter(|_| spec.idempotency_key);
+    let request = match request::build(endpoint, input.endpoint, input.target, body, key) {
+        Ok(request) => request,
+        // Every part of the URI is checked or encoded, so only its length can be refused.
+        Err(error) => {
+            let detail = format!("No request can be made of this: {error}.");
+            return Err(refusal(Fault { pointer: String::new(), code: FaultCode::TooLong, detail }));
         }
-        // Every part of the URI was checked or encoded before; a path too long for `http` is all that is left.
-        Err(error) => Err(Refusal {
-            faults: vec![Fault {
-                pointer: String::new(),
-                code: FaultCode::TooLong,
-                detail: format!("No request can be made of this: {error}."),
-            }],
-        }),
-    }
-}
-
-/// A request to the vendor, with every header but the credential.
-pub(crate) fn request(
-    spec: &Spec,
-    target: &Target<'_>,
-    method: Method,
-    body: Bytes,
-    idempotency_key: Option<&str>,
-) -> Result<Request<Bytes>, http::Error> {
-    let writes = method != Method::GET;
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = target.upstream.origin.uri(target::path(spec, target))?;
-    let headers = request.headers_mut();
-    headers.reserve(8);
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if writes {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    for (name, value) in &target.upstream.headers {
-        headers.insert(name.clone(), value.clone());
-    }
-    if let Some(key) = idempotency_key.filter(|_| writes && spec.idempotency_key) {
-        headers.insert(HeaderName::from_static("idempotency-key"), HeaderValue::from_str(key)?);
-    }
-    Ok(request)
-}
-
-/// The conversation as far as a vendor that only confirms lets us know it: the members that were set.
-pub fn confirm<'a>(done: &Done<'a>) -> Conversation<'a> {
-    let text = |field| done.set(field);
-    let flag = |field| match done.set(field) {
-        Slot::Value(value) => value.as_bool().map_or(Slot::Absent, Slot::Value),
-        Slot::Null => Slot::Null,
-        Slot::Absent => Slot::Absent,
     };
-    Conversation {
-        title: text(Field::Title),
-        status: Slot::Absent,
-        archived: flag(Field::Archived),
-        important: flag(Field::Important),
-        context: done.set(Field::Context),
-        instructions: text(Field::Instructions),
-        agent: match done.set(Field::Agent) {
-            Slot::Value(id) => Slot::Value(Agent { id: Some(id), ..Agent::default() }),
-            Slot::Null => Slot::Null,
-            Slot::Absent => Slot::Absent,
-        },
-        contact: match done.set(Field::Contact) {
-            Slot::Value(id) => Slot::Value(Contact { id: Some(id), ..Contact::default() }),
-            Slot::Null => Slot::Null,
-            Slot::Absent => Slot::Absent,
-        },
-        created_at: Slot::Absent,
-        updated_at: Slot::Absent,
-        last_message_at: Slot::Absent,
-        message_count: Slot::Absent,
-        messages: None,
-        vendor_data: Vec::new(),
-        warnings: Vec::new(),
-    }
+    let source = input.patch.source().clone();
+    let Some((row, at)) = encoder.merge else {
+        let (warnings, set) = (encoder.warnings, encoder.set);
+        return Ok(Encoded::Ready(UpstreamCall { request, warnings, set, source }));
+    };
+    let call = UpstreamCall { request, warnings: encoder.warnings, set: encoder.set, source };
+    let format = endpoint.body;
+    Ok(Encoded::NeedsStored(PendingMerge { call, row, title: spec.title, format, at }))
 }
 
-struct Work<'w, 'a> {
+fn refusal(fault: Fault) -> ValidationError {
+    ValidationError { faults: vec![fault] }
+}
+
+/// Chooses the endpoint that takes the members of the patch. Members of several endpoints are faults.
+fn choose(spec: &'static Spec, patch: &Patch<'_>, faults: &mut Vec<Fault>) -> Option<&'static Endpoint> {
+    if let [only] = spec.update {
+        return Some(only);
+    }
+    let endpoint_of =
+        |field| spec.update.iter().position(|endpoint| endpoint.rows.iter().any(|row| row.field == field));
+    let fields = patch.members().iter().filter_map(|(key, _)| Field::named(&key.name()));
+    let used: Vec<(Field, usize)> = fields.filter_map(|field| Some((field, endpoint_of(field)?))).collect();
+    for (field, endpoint) in &used {
+        let others: Vec<String> = used
+            .iter()
+            .filter(|(_, other)| other != endpoint)
+            .map(|(other, _)| format!("'{}' (/{0})", other.name()))
+            .collect();
+        if !others.is_empty() {
+            let detail = format!(
+                "{} sets '{}' by another call than {}; send them in separate requests.",
+                spec.title,
+                field.name(),
+                others.join(" and ")
+            );
+            let pointer = pointer("", field.name());
+            faults.push(Fault { pointer, code: FaultCode::CannotCombine, detail });
+        }
+    }
+    spec.update.get(used.first().map_or(0, |(_, endpoint)| *endpoint))
+}
+
+struct Encoder<'w, 'a> {
     spec: &'static Spec,
-    ask: &'w Ask<'a>,
+    input: &'w EncodeRequest<'a>,
+    is_known: fn(Field) -> bool,
     faults: Vec<Fault>,
     warnings: Vec<Warning>,
-    set: Vec<Set<'a>>,
-    body: Vec<u8>,
-    merges: bool,
+    set: Vec<SetField>,
+    body: BodyWriter,
+    /// Row of a context that must be merged, and the place of its value in the body.
+    merge: Option<(&'static Row, Range<usize>)>,
 }
 
-impl<'a> Work<'_, 'a> {
-    fn walk(&mut self) {
-        let patch = self.ask.patch;
+impl<'a> Encoder<'_, 'a> {
+    fn patch(&mut self) {
+        let patch = self.input.patch;
         if patch.kind() != Kind::Object {
             let detail = format!(
                 "The body is {}; send a JSON object with the members to change.",
@@ -135,14 +120,9 @@ impl<'a> Work<'_, 'a> {
             } else if name == VENDOR_FIELDS {
                 self.vendor_fields(*value);
             } else if READ_ONLY.contains(&&*name) {
-                let detail = format!("'{name}' is reported by vendors and cannot be set; leave it out.");
-                self.fault(pointer("", &name), FaultCode::ReadOnlyField, detail);
+                self.read_only(&name);
             } else {
-                let detail = format!(
-                    "'{name}' is no member of a conversation; members that can be set here: {}.",
-                    self.known()
-                );
-                self.fault(pointer("", &name), FaultCode::UnknownField, detail);
+                self.unknown(&name);
             }
         }
         if self.body.is_empty() && self.faults.is_empty() {
@@ -152,106 +132,146 @@ impl<'a> Work<'_, 'a> {
     }
 
     fn known(&self) -> String {
-        let names: Vec<&str> = self.spec.rows.iter().map(|row| row.field.name()).collect();
+        let names: Vec<&str> = self.spec.rows().map(|row| row.field.name()).collect();
         names.join(", ")
     }
 
     /// Records a fault; in lenient handling the members that cannot be written become warnings.
     fn fault(&mut self, pointer: String, code: FaultCode, detail: String) {
-        if self.ask.lenient && code.is_lenient() {
+        if self.input.lenient && code.is_lenient() {
             self.warnings.push(Warning { code: code.as_str(), pointer: Some(pointer), detail });
         } else {
             self.faults.push(Fault { pointer, code, detail });
         }
     }
 
+    fn read_only(&mut self, name: &str) {
+        let detail = format!("'{name}' is reported by vendors and cannot be set; leave it out.");
+        self.fault(pointer("", name), FaultCode::ReadOnlyField, detail);
+    }
+
+    fn unknown(&mut self, name: &str) {
+        let detail = format!(
+            "'{name}' is no member of a conversation; members that can be set here: {}.",
+            self.known()
+        );
+        self.fault(pointer("", name), FaultCode::UnknownField, detail);
+    }
+
     fn field(&mut self, field: Field, value: Raw<'a>) {
-        let Some(row) = self.spec.rows.iter().find(|row| row.field == field) else {
-            let detail = format!(
-                "{} has no '{}'; members that can be set there: {}.",
-                self.spec.title,
-                field.name(),
-                self.known()
-            );
-            self.fault(pointer("", field.name()), FaultCode::UnsupportedField, detail);
+        let Some(row) = self.spec.row(field) else {
+            self.without_row(field);
             return;
         };
         if value.kind() == Kind::Null {
             self.clear(row);
             return;
         }
-        match row.convert {
-            Convert::ContextAsText { max_utf16 } => self.context_as_text(row, value, max_utf16),
-            Convert::Object => self.verbatim(row, value, &[Kind::Object]),
-            Convert::ObjectOrString => self.verbatim(row, value, &[Kind::Object, Kind::String]),
-            Convert::Flag => self.verbatim(row, value, &[Kind::Boolean]),
-            Convert::Text { max } => {
-                if self.typed(row, value, &[Kind::String])
-                    && self.length(row, row.field.name(), value, 0, max)
-                {
-                    self.put(row, value, value.text().as_bytes());
+        match row.conversion {
+            Conversion::Object => self.object(row, value, &[Kind::Object]),
+            Conversion::ObjectOrString | Conversion::ContextAsText { .. } => {
+                self.object(row, value, &[Kind::Object, Kind::String]);
+            }
+            Conversion::Flag => {
+                if self.typed(row, value, &[Kind::Boolean]) {
+                    self.put(row, value, value.text());
                 }
             }
-            Convert::Id { min, max } => self.id(row, value, min, max),
+            Conversion::Text { max } => {
+                if self.typed(row, value, &[Kind::String]) && self.length(row, value, 0, max) {
+                    self.put(row, value, value.text());
+                }
+            }
+            Conversion::Id { min, max } => self.id(row, value, min, max),
+            Conversion::Word(words) => self.word(row, value, words),
+            Conversion::Strings => self.strings(row, value),
+        }
+    }
+
+    /// Records a field that the vendor cannot set.
+    fn without_row(&mut self, field: Field) {
+        let name = field.name();
+        if READ_ONLY.contains(&name) {
+            self.read_only(name);
+        } else if !(self.is_known)(field) {
+            self.unknown(name);
+        } else {
+            let (title, known) = (self.spec.title, self.known());
+            let detail = format!("{title} has no '{name}'; members that can be set there: {known}.");
+            self.fault(pointer("", name), FaultCode::UnsupportedField, detail);
         }
     }
 
     fn clear(&mut self, row: &'static Row) {
         match row.null {
-            Null::Refused => {
+            NullHandling::Refused => {
                 let name = row.field.name();
                 let detail =
                     format!("{} has no way to clear '{name}'; set a value or leave it out.", self.spec.title);
                 self.fault(pointer("", name), FaultCode::NullNotAllowed, detail);
             }
-            Null::Sent => self.put(row, Raw::NULL, b"null"),
-            Null::EmptyText => self.put(row, Raw::NULL, b"\"\""),
+            NullHandling::Sent => drop(self.put(row, Raw::NULL, "null")),
+            NullHandling::EmptyText => drop(self.put(row, Raw::NULL, "\"\"")),
         }
     }
 
-    fn verbatim(&mut self, row: &'static Row, value: Raw<'a>, kinds: &[Kind]) {
-        if self.typed(row, value, kinds) && self.merges_if_asked(row, value) {
-            self.put(row, value, value.text().as_bytes());
-        }
-    }
-
-    /// An object `context` of a merge patch is merged into the stored one: possible where that can be read.
-    fn merges_if_asked(&mut self, row: &'static Row, value: Raw<'a>) -> bool {
-        if !self.ask.merge || row.field != Field::Context || value.kind() != Kind::Object {
-            return true;
-        }
-        if self.spec.reads {
-            self.merges = true;
-            return true;
-        }
-        let detail = format!(
-            "{} does not let the stored context be read, so nothing can be merged into it; send the whole context as application/json.",
-            self.spec.title
-        );
-        self.fault(pointer("", row.field.name()), FaultCode::MergeUnsupported, detail);
-        false
-    }
-
-    fn context_as_text(&mut self, row: &'static Row, value: Raw<'a>, max_utf16: usize) {
-        if !self.typed(row, value, &[Kind::Object, Kind::String]) || !self.merges_if_asked(row, value) {
+    /// Sets a context. An object of a merge patch is merged into the stored one, if that can be read.
+    fn object(&mut self, row: &'static Row, value: Raw<'a>, kinds: &[Kind]) {
+        if !self.typed(row, value, kinds) {
             return;
         }
-        let text = context_text(value);
-        let units = text.encode_utf16().count();
-        if units > max_utf16 {
+        let merges = self.input.merge && row.field == Field::Context && value.kind() == Kind::Object;
+        if merges && !self.spec.is_mergeable() {
             let detail = format!(
-                "The context is {units} UTF-16 units of text; {} takes at most {max_utf16}.",
+                "{} does not let the stored context be read, so nothing can be merged into it; send the whole context as application/json.",
                 self.spec.title
             );
-            self.fault(pointer("", row.field.name()), FaultCode::TooLong, detail);
+            self.fault(pointer("", row.field.name()), FaultCode::MergeUnsupported, detail);
             return;
         }
-        if value.kind() == Kind::String {
-            self.put(row, value, value.text().as_bytes());
-        } else {
-            let mut wire = Vec::with_capacity(text.len() + 16);
-            quote(&text, &mut wire);
-            self.put(row, value, &wire);
+        match body::context(row, self.spec.title, value) {
+            Ok(wire) => {
+                let at = self.put(row, value, &wire);
+                if merges {
+                    self.merge = Some((row, at));
+                }
+            }
+            Err(fault) => self.faults.push(fault),
+        }
+    }
+
+    fn word(&mut self, row: &'static Row, value: Raw<'a>, words: &[(&str, &str)]) {
+        if !self.typed(row, value, &[Kind::String]) {
+            return;
+        }
+        let given = value.as_str().unwrap_or_default();
+        match words.iter().find(|(canonical, _)| *canonical == given) {
+            Some((_, wire)) => {
+                self.put(row, value, &quoted(wire));
+            }
+            None => {
+                let name = row.field.name();
+                let known: Vec<String> = words.iter().map(|(word, _)| format!("'{word}'")).collect();
+                let detail = format!("'{name}' must be {} for {}.", known.join(" or "), self.spec.title);
+                self.fault(pointer("", name), FaultCode::UnknownValue, detail);
+            }
+        }
+    }
+
+    fn strings(&mut self, row: &'static Row, value: Raw<'a>) {
+        if !self.typed(row, value, &[Kind::Array]) {
+            return;
+        }
+        let faults_before = self.faults.len();
+        for (at, item) in value.items().into_iter().enumerate() {
+            if item.kind() != Kind::String {
+                let name = row.field.name();
+                let detail = format!("'{name}' must hold strings, but item {at} is {}.", item.kind().name());
+                self.fault(pointer(&pointer("", name), &at.to_string()), FaultCode::WrongType, detail);
+            }
+        }
+        if self.faults.len() == faults_before {
+            self.put(row, value, value.text());
         }
     }
 
@@ -277,8 +297,8 @@ impl<'a> Work<'_, 'a> {
         }
         match id {
             Some(id) if id.kind() == Kind::String => {
-                if self.length(row, &format!("{name}.id"), id, min, max) {
-                    self.put(row, id, id.text().as_bytes());
+                if self.length(row, id, min, max) {
+                    self.put(row, id, id.text());
                 }
             }
             other => {
@@ -307,37 +327,25 @@ impl<'a> Work<'_, 'a> {
         false
     }
 
-    fn length(
-        &mut self,
-        row: &'static Row,
-        name: &str,
-        value: Raw<'a>,
-        min: usize,
-        max: Option<usize>,
-    ) -> bool {
-        let text = value.as_str().unwrap_or_default();
-        // As many bytes as characters are allowed is within the limit without counting.
-        let count = if text.len() <= min.max(1) || max.is_some_and(|max| text.len() > max) {
-            text.chars().count()
-        } else {
-            text.len()
-        };
-        let at = || match row.convert {
-            Convert::Id { .. } => row.field.pointer().to_owned(),
-            _ => pointer("", row.field.name()),
-        };
-        if count < min {
-            let detail =
-                format!("'{name}' has {count} characters; {} asks for at least {min}.", self.spec.title);
-            self.fault(at(), FaultCode::TooShort, detail);
-            return false;
+    fn length(&mut self, row: &'static Row, value: Raw<'a>, min: usize, max: Option<usize>) -> bool {
+        // A written string has at least as many bytes as characters, and one character unless it is empty.
+        let written = value.inner().unwrap_or_default().len();
+        if max.is_none_or(|max| written <= max) && min <= written.min(1) {
+            return true;
         }
-        if let Some(max) = max.filter(|max| count > *max) {
-            let detail = format!("'{name}' has {count} characters; {} takes at most {max}.", self.spec.title);
-            self.fault(at(), FaultCode::TooLong, detail);
-            return false;
-        }
-        true
+        let count = value.as_str().unwrap_or_default().chars().count();
+        let (code, limit) = match max {
+            _ if count < min => (FaultCode::TooShort, format!("asks for at least {min}")),
+            Some(max) if count > max => (FaultCode::TooLong, format!("takes at most {max}")),
+            _ => return true,
+        };
+        let (name, at) = match row.conversion {
+            Conversion::Id { .. } => (format!("{}.id", row.field.name()), row.field.pointer().to_owned()),
+            _ => (row.field.name().to_owned(), pointer("", row.field.name())),
+        };
+        let detail = format!("'{name}' has {count} characters; {} {limit}.", self.spec.title);
+        self.fault(at, code, detail);
+        false
     }
 
     fn vendor_fields(&mut self, value: Raw<'a>) {
@@ -351,10 +359,10 @@ impl<'a> Work<'_, 'a> {
         if members.is_empty() {
             return;
         }
-        if !self.ask.target.upstream.allow_vendor_fields {
+        if !self.input.endpoint.allow_vendor_fields {
             let detail = format!(
                 "The upstream '{}' does not take '{VENDOR_FIELDS}'; its operator can set allow_vendor_fields = true.",
-                self.ask.target.upstream.name
+                self.input.endpoint.name
             );
             self.fault(base, FaultCode::VendorFieldRefused, detail);
             return;
@@ -367,32 +375,21 @@ impl<'a> Work<'_, 'a> {
                         format!("'{name}' is what '{}' already sets; give one of the two.", field.name());
                     self.fault(pointer(&base, &name), FaultCode::VendorFieldRefused, detail);
                 }
-                None => self.write(key.written(), value.text().as_bytes()),
+                None => drop(self.body.member(key.written(), value.text())),
             }
         }
     }
 
-    /// The canonical member of this body that sets the vendor's member `wire`, wherever it stands in the body.
+    /// Field of this patch that sets the vendor's member `wire`.
     fn sets(&self, wire: &str) -> Option<Field> {
-        let row = self.spec.rows.iter().find(|row| row.wire == wire)?;
-        self.ask.patch.get(row.field.name()).map(|_| row.field)
+        let row = self.spec.rows().find(|row| row.wire == wire)?;
+        self.input.patch.get(row.field.name()).map(|_| row.field)
     }
 
-    fn put(&mut self, row: &'static Row, canonical: Raw<'a>, wire: &[u8]) {
-        self.set.push(Set { field: row.field, value: canonical });
-        self.write(row.wire, wire);
+    /// Records what is set and writes it; returns the place of the value in the body.
+    fn put(&mut self, row: &'static Row, canonical: Raw<'a>, wire: &str) -> Range<usize> {
+        let value = self.input.patch.place(canonical).map_or(SetValue::Null, SetValue::Source);
+        self.set.push(SetField { field: row.field, value });
+        self.body.member(row.wire, wire)
     }
-
-    fn write(&mut self, name: &str, value: &[u8]) {
-        self.body.push(if self.body.is_empty() { b'{' } else { b',' });
-        self.body.push(b'"');
-        self.body.extend_from_slice(name.as_bytes());
-        self.body.extend_from_slice(b"\":");
-        self.body.extend_from_slice(value);
-    }
-}
-
-/// A context as text: a string's own, an object's compact JSON.
-pub(crate) fn context_text(value: Raw<'_>) -> Cow<'_, str> {
-    value.as_str().unwrap_or_else(|| Cow::Owned(compact(value)))
 }

@@ -1,17 +1,177 @@
-//! Conversation ids: from a path segment to the parameters of a vendor's path, and back into one segment each.
+//! Addresses: an upstream's origin, a conversation's id, and the path of a vendor's call.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
 
-use crate::adapter::{Place, Spec, Target, Upstream};
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderName, HeaderValue, Uri};
 
-/// Ids may be this many bytes long once decoded.
+use crate::spec::{SettingPlacement, Spec};
+
+/// Limit of a decoded id, in bytes.
 const MAX_ID: usize = 512;
 
-/// Why an id is refused; the text says what to do.
+/// Scheme, authority and path prefix of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    scheme: Scheme,
+    authority: Authority,
+    prefix: String,
+}
+
+/// Errors of [`Origin::parse`]. Their texts continue a sentence that begins with the name of the setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginError {
+    /// The text is not a URL.
+    NotAUrl,
+    /// Scheme or host is missing.
+    NoHost,
+    /// The scheme is neither `http` nor `https`.
+    UnknownScheme(String),
+    /// The URL contains a user name or a password.
+    UserInfo,
+    /// The URL contains a query or a fragment.
+    QueryOrFragment,
+}
+
+impl fmt::Display for OriginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OriginError::NotAUrl => f.write_str("is not a URL"),
+            OriginError::NoHost => f.write_str("needs a scheme and a host, as in https://api.example.com"),
+            OriginError::UnknownScheme(scheme) => {
+                write!(f, "has the scheme '{scheme}', but only http and https are known")
+            }
+            OriginError::UserInfo => f.write_str("must not contain a user name or password"),
+            OriginError::QueryOrFragment => f.write_str("must not have a query or a fragment"),
+        }
+    }
+}
+
+impl std::error::Error for OriginError {}
+
+impl Origin {
+    /// Parses a base URL: scheme, authority and the prefix of the vendor's paths.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is not an absolute `http` or `https` URL without user information, query and fragment.
+    pub fn parse(base_url: &str) -> Result<Origin, OriginError> {
+        let uri: Uri = base_url.parse().map_err(|_| OriginError::NotAUrl)?;
+        let parts = uri.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(OriginError::NoHost);
+        };
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return Err(OriginError::UnknownScheme(scheme.to_string()));
+        }
+        if authority.as_str().contains('@') {
+            return Err(OriginError::UserInfo);
+        }
+        let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        if path.query().is_some() || base_url.contains('#') {
+            return Err(OriginError::QueryOrFragment);
+        }
+        Ok(Origin { scheme, authority, prefix: path.path().trim_end_matches('/').to_owned() })
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &str {
+        self.scheme.as_str()
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Prefix of the vendor's paths, without a trailing slash.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn uri(&self, path: Bytes) -> Result<Uri, http::Error> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path)?);
+        Ok(Uri::from_parts(parts)?)
+    }
+}
+
+/// The part of a configured upstream that adapters use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VendorEndpoint {
+    /// Name of the upstream in the configuration.
+    pub name: String,
+    /// Base URL.
+    pub origin: Origin,
+    /// Configured vendor settings, by key.
+    pub settings: Vec<(&'static str, String)>,
+    /// Headers made from settings.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// True if callers may send `vendor_fields`.
+    pub allow_vendor_fields: bool,
+}
+
+impl VendorEndpoint {
+    /// Value of a setting.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Address of a conversation: its canonical id, with the position of each part in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    id: String,
+    vendor_id_start: usize,
+    /// Path settings whose values the id contains; any other value is the configured one.
+    path_values: Vec<(&'static str, Range<usize>)>,
+}
+
+impl Target {
+    /// Canonical id, which begins with the name of the upstream.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Conversation id at the vendor.
+    pub fn vendor_id(&self) -> &str {
+        self.id.get(self.vendor_id_start..).unwrap_or_default()
+    }
+
+    /// Value of a path parameter.
+    fn parameter<'a>(&'a self, endpoint: &'a VendorEndpoint, name: &str) -> Option<&'a str> {
+        if name == "id" {
+            return Some(self.vendor_id());
+        }
+        match self.path_values.iter().find(|(key, _)| *key == name) {
+            Some((_, at)) => self.id.get(at.clone()),
+            None => endpoint.setting(name),
+        }
+    }
+}
+
+/// Error of an id; the text says how to correct it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdFault(pub String);
 
-/// Decodes one path segment, once.
+impl fmt::Display for IdFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for IdFault {}
+
+/// Decodes one percent-encoded path segment, once.
+///
+/// # Errors
+///
+/// Fails if an escape is incomplete or the decoded bytes are not UTF-8.
 pub fn decode_segment(segment: &str) -> Result<Cow<'_, str>, IdFault> {
     if !segment.contains('%') {
         return Ok(Cow::Borrowed(segment));
@@ -40,66 +200,51 @@ pub fn decode_segment(segment: &str) -> Result<Cow<'_, str>, IdFault> {
     }
 }
 
-/// Finds the parameters of the vendor's path in `vendor_id`, the id without the upstream's name.
-pub fn locate<'a>(
-    spec: &'static Spec,
-    upstream: &'a Upstream,
-    vendor_id: Cow<'a, str>,
-) -> Result<Target<'a>, IdFault> {
+/// Finds the path parameters in `vendor_id`, the id without the name of the upstream.
+///
+/// # Errors
+///
+/// Fails if a parameter is missing, empty, a dot segment, too long, or contains a control character.
+pub fn locate(spec: &Spec, endpoint: &VendorEndpoint, vendor_id: &str) -> Result<Target, IdFault> {
     if vendor_id.len() > MAX_ID {
         return Err(IdFault(format!("The id is longer than {MAX_ID} bytes.")));
     }
+    let mut id = String::with_capacity(endpoint.name.len() + 1 + vendor_id.len());
+    id.push_str(&endpoint.name);
+    id.push(':');
+    let mut path_values = Vec::new();
     let mut rest = vendor_id;
-    let mut segments = Vec::with_capacity(2);
-    let mut explicit = Vec::new();
-    for setting in spec.settings.iter().filter(|setting| setting.place == Place::Path) {
-        let configured = upstream.setting(setting.key);
-        let (value, behind) = match (rest.find(':'), configured) {
-            (Some(colon), _) => split(rest, colon),
-            (None, Some(configured)) => (Cow::Borrowed(configured), rest),
+    for setting in spec.settings.iter().filter(|setting| setting.place == SettingPlacement::Path) {
+        let configured = endpoint.setting(setting.key);
+        let (value, behind) = match (rest.split_once(':'), configured) {
+            (Some(parts), _) => parts,
+            (None, Some(configured)) => (configured, rest),
             (None, None) => {
                 return Err(IdFault(format!(
                     "The id names no {key}: write {upstream}:{{{key}}}:{{id}}, or configure '{key}' for the upstream '{upstream}'.",
                     key = setting.key,
-                    upstream = upstream.name,
+                    upstream = endpoint.name,
                 )));
             }
         };
-        check(&value, setting.key)?;
-        // Left out where it is the configured one, unless the rest would then be taken for two.
-        if configured != Some(&*value) || behind.contains(':') {
-            explicit.push(value.clone());
+        check(value, setting.key)?;
+        // The configured value is left out, unless the remainder would then be split again.
+        if configured != Some(value) || behind.contains(':') {
+            let start = id.len();
+            id.push_str(value);
+            path_values.push((setting.key, start..id.len()));
+            id.push(':');
         }
-        segments.push((setting.key, value));
         rest = behind;
     }
-    check(&rest, "id")?;
-    let mut id = String::with_capacity(upstream.name.len() + 64 + rest.len());
-    id.push_str(&upstream.name);
-    for part in explicit.iter().chain([&rest]) {
-        id.push(':');
-        id.push_str(part);
-    }
-    segments.push(("id", rest.clone()));
-    Ok(Target { upstream, segments, vendor_id: rest, id })
+    check(rest, "id")?;
+    let vendor_id_start = id.len();
+    id.push_str(rest);
+    Ok(Target { id, vendor_id_start, path_values })
 }
 
-/// What stands before and behind the colon.
-fn split(text: Cow<'_, str>, colon: usize) -> (Cow<'_, str>, Cow<'_, str>) {
-    match text {
-        Cow::Borrowed(text) => {
-            let (before, behind) = text.split_at(colon);
-            (Cow::Borrowed(before), Cow::Borrowed(behind.get(1..).unwrap_or_default()))
-        }
-        Cow::Owned(text) => {
-            let (before, behind) = text.split_at(colon);
-            (Cow::Owned(before.to_owned()), Cow::Owned(behind.get(1..).unwrap_or_default().to_owned()))
-        }
-    }
-}
-
-fn check(part: &str, what: &str) -> Result<(), IdFault> {
-    let wrong = if part.is_empty() {
+fn check(part: &str, name: &str) -> Result<(), IdFault> {
+    let fault = if part.is_empty() {
         "is empty"
     } else if part == "." || part == ".." {
         "is a dot segment"
@@ -108,35 +253,42 @@ fn check(part: &str, what: &str) -> Result<(), IdFault> {
     } else {
         return Ok(());
     };
-    Err(IdFault(format!("The conversation's {what} {wrong}; give the id as the vendor gave it.")))
+    Err(IdFault(format!("The conversation's {name} {fault}; give the id as the vendor gave it.")))
 }
 
-/// Appends a value as exactly one path segment: everything but unreserved characters (RFC 3986) is encoded.
-fn encode_segment(value: &str, path: &mut String) {
+/// Appends `value` with everything percent-encoded but the unreserved characters of RFC 3986, section 2.3.
+pub(crate) fn percent_encode(value: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            path.push(char::from(byte));
-        } else {
-            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().map_or('0', char::from);
-            path.push('%');
-            path.push(digit(byte >> 4));
-            path.push(digit(byte & 0xF));
-        }
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    let is_reserved =
+        |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(is_reserved) {
+        let (plain, behind) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, behind)) = behind.split_first() else { break };
+        out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 0xF)]);
+        rest = behind;
     }
+    out.extend_from_slice(rest);
 }
 
-/// The path of the vendor's call, with everything that the base URL puts before it.
-pub(crate) fn path(spec: &Spec, target: &Target<'_>) -> String {
-    let mut path = String::with_capacity(96);
-    path.push_str(target.upstream.origin.prefix());
-    // `/v1/chats/{id}`: every second piece is a name.
-    for (at, piece) in spec.path.split(['{', '}']).enumerate() {
-        if at % 2 == 0 {
-            path.push_str(piece);
-        } else if let Some((_, value)) = target.segments.iter().find(|(key, _)| *key == piece) {
-            encode_segment(value, &mut path);
+/// URI of a call: the base URL and the path template with its parameters.
+pub(crate) fn uri(template: &str, endpoint: &VendorEndpoint, target: &Target) -> Result<Uri, http::Error> {
+    let mut path = Vec::with_capacity(96);
+    path.extend_from_slice(endpoint.origin.prefix().as_bytes());
+    // Literal text and names alternate: `/v1/chats/{id}` has the pieces `/v1/chats/`, `id` and ``.
+    let (mut rest, mut is_name) = (template, false);
+    loop {
+        let end = rest.bytes().position(|byte| matches!(byte, b'{' | b'}')).unwrap_or(rest.len());
+        let (piece, behind) = rest.split_at(end);
+        if !is_name {
+            path.extend_from_slice(piece.as_bytes());
+        } else if let Some(value) = target.parameter(endpoint, piece) {
+            percent_encode(value, &mut path);
         }
+        let Some(behind) = behind.get(1..) else { break };
+        (rest, is_name) = (behind, !is_name);
     }
-    path
+    endpoint.origin.uri(Bytes::from(path))
 }

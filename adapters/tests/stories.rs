@@ -1,41 +1,32 @@
 //! The stories, told by the adapters alone: what is sent and what is answered, without a socket.
 //!
-//! What belongs to the gateway (routing, media types, content codings, preferences about the answer) is not judged here.
+//! The gateway's part (routing, media types, preferences about the answer) is not judged here.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use parlance_adapters::canonical::Patch;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use parlance_adapters::canonical::{Patch, Warning};
 use parlance_adapters::{
-    ALL, Adapter, Ask, Call, Done, Failure, FailureKind, Unusable, confirm, decode_segment, locate,
+    ALL, Adapter, DecodeContext, DecodeError, EncodeRequest, Encoded, Failure, FailureKind, VendorEndpoint,
+    decode, decode_segment, locate,
 };
 use support::{Story, Tree, names, root, upstream};
-
-const MANDATORY: [&str; 9] = [
-    "full",
-    "minimal",
-    "clear",
-    "unsupported",
-    "not_found",
-    "unauthorized",
-    "rate_limited",
-    "server_error",
-    "malformed",
-];
+use testkit::stories::MANDATORY;
 
 #[test]
 fn every_vendor_has_its_nine_stories() {
     let vendors: Vec<&str> = ALL.iter().map(|adapter| adapter.spec().vendor).collect();
     let mut missing = Vec::new();
-    for vendor in &vendors {
+    for adapter in ALL {
+        let vendor = adapter.spec().vendor;
         let told: Vec<String> = Story::of(vendor).into_iter().map(|story| story.name).collect();
-        let lacks = MANDATORY.iter().filter(|name| !told.iter().any(|told| told == **name));
+        let read = adapter.spec().read.is_some().then_some(&"read");
+        let lacks = MANDATORY.iter().chain(read).filter(|name| !told.iter().any(|told| told == **name));
         missing.extend(lacks.map(|name| format!("tests/stories/{vendor}/{name}.json")));
     }
     assert!(missing.is_empty(), "write the missing stories: {missing:#?}");
@@ -58,7 +49,7 @@ fn every_member_that_a_vendor_takes_is_sent_in_a_story() {
                 );
             }
         }
-        unsent.extend(spec.rows.iter().map(|row| row.wire).filter(|wire| !sent.contains(*wire)));
+        unsent.extend(spec.rows().map(|row| row.wire).filter(|wire| !sent.contains(*wire)));
     }
     assert!(unsent.is_empty(), "no story sends {unsent:?}");
 }
@@ -70,7 +61,7 @@ fn the_adapters_tell_every_story() {
     for adapter in ALL {
         for story in Story::of(adapter.spec().vendor) {
             told += 1;
-            if let Err(fault) = tell(adapter, &story.told) {
+            if let Err(fault) = tell(*adapter, &story.told) {
                 faults.push(format!("{}/{}: {fault}", adapter.spec().vendor, story.name));
             }
         }
@@ -79,7 +70,7 @@ fn the_adapters_tell_every_story() {
     assert!(faults.is_empty(), "{} of {told} stories go otherwise:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// What the caller gets, as far as the adapters decide it.
+/// The caller's answer, as far as the adapters decide it.
 enum Outcome {
     Conversation(Tree),
     Problem { status: u16, code: &'static str, vendor_error: Option<Tree>, errors: Vec<(String, String)> },
@@ -103,24 +94,47 @@ fn tell(adapter: &dyn Adapter, story: &Tree) -> Result<(), String> {
             _ => return Ok(()),
         },
     };
-    let body = told_bytes(story.get("patch"), story.get("patch_text"));
-    let patch = match Patch::parse(&body) {
-        Ok(patch) => patch,
-        Err(_) => return compare(answer, Outcome::problem(400, "malformed-json")),
-    };
     let given = story.get("id").and_then(Tree::text).ok_or("has no id")?;
     let Ok(id) = decode_segment(given) else {
         return compare(answer, Outcome::problem(400, "invalid-id"));
     };
     let (name, vendor_id) = id.split_once(':').ok_or("its id names no upstream")?;
     let upstream = configured(adapter, name, story.get("upstream"));
-    let Ok(target) = locate(adapter.spec(), &upstream, Cow::Borrowed(vendor_id)) else {
+    let Ok(target) = locate(adapter.spec(), &upstream, vendor_id) else {
         return compare(answer, Outcome::problem(400, "invalid-id"));
     };
+    let sent = story.get("sent").filter(|sent| **sent != Tree::Null);
+    match story.get("method").and_then(Tree::text) {
+        None => {}
+        Some("GET") => {
+            let request =
+                adapter.read_request(&upstream, &target).ok_or("reads, but the vendor has no read")?;
+            let request = request.map_err(|e| e.to_string())?;
+            compare_sent(sent.ok_or("is sent, but must not be")?, &authorised(adapter, &request))?;
+            let reply = reply(story.get("reply").ok_or("has no reply")?)?;
+            let cx = DecodeContext::of_read(&target);
+            return compare(answer, answered(adapter, &upstream, target.id(), &cx, &[], &reply)?);
+        }
+        Some(other) => return Err(format!("has the method {other}, of which this test knows nothing")),
+    }
+
+    let body = Bytes::from(told_bytes(story.get("patch"), story.get("patch_text")));
+    let patch = match Patch::parse(&body) {
+        Ok(patch) => patch,
+        Err(_) => return compare(answer, Outcome::problem(400, "malformed-json")),
+    };
     let lenient = story.get("prefer").and_then(Tree::text).is_some_and(|it| it.contains("handling=lenient"));
-    let ask = Ask { target: &target, patch: &patch, merge, lenient, idempotency_key: Some("key-1") };
+    let ask = EncodeRequest {
+        endpoint: &upstream,
+        target: &target,
+        patch: &patch,
+        merge,
+        lenient,
+        idempotency_key: Some("key-1"),
+    };
     let call = match adapter.encode(&ask) {
-        Ok(call) => call,
+        Ok(Encoded::Ready(call)) => call,
+        Ok(Encoded::NeedsStored(_)) => return Err("needs a read, which no story tells".to_owned()),
         Err(refusal) => {
             let errors = refusal.faults.into_iter().map(|it| (it.pointer, it.code.as_str().to_owned()));
             let outcome = Outcome::Problem {
@@ -129,49 +143,43 @@ fn tell(adapter: &dyn Adapter, story: &Tree) -> Result<(), String> {
                 vendor_error: None,
                 errors: errors.collect(),
             };
-            return match story.get("sent") {
-                Some(Tree::Null) | None => compare(answer, outcome),
+            return match sent {
+                None => compare(answer, outcome),
                 Some(_) => compare(answer, outcome).and(Err("is refused, but the story sends it".into())),
             };
         }
     };
-    let sent = story.get("sent").filter(|sent| **sent != Tree::Null).ok_or("is sent, but must not be")?;
-    compare_sent(sent, &authorised(adapter, &call))?;
-
+    compare_sent(sent.ok_or("is sent, but must not be")?, &authorised(adapter, &call.request))?;
     let reply = reply(story.get("reply").ok_or("has no reply")?)?;
-    if reply.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return Ok(()); // The gateway reads no answer in a coding that it did not ask for.
+    let cx = DecodeContext::of_update(&target, &call);
+    compare(answer, answered(adapter, &upstream, target.id(), &cx, &call.warnings, &reply)?)
+}
+
+/// The caller's answer for a reply.
+fn answered(
+    adapter: &dyn Adapter,
+    upstream: &VendorEndpoint,
+    id: &str,
+    cx: &DecodeContext<'_>,
+    warnings: &[Warning],
+    reply: &Response<Bytes>,
+) -> Result<Outcome, String> {
+    if !reply.status().is_success() {
+        return Ok(failed(adapter.failure(reply)));
     }
-    let outcome = if !reply.status().is_success() {
-        failed(adapter.explain(&reply))
-    } else {
-        let done = Done { target: &target, set: &call.set };
-        let decoded = if reply.status() == StatusCode::NO_CONTENT || reply.body().is_empty() {
-            Ok(confirm(&done))
-        } else {
-            adapter.decode(&done, &reply)
-        };
-        match decoded {
-            Ok(conversation) => {
-                let mut out = Vec::new();
-                conversation.write(
-                    target.id(),
-                    adapter.spec().vendor,
-                    &upstream.name,
-                    &call.warnings,
-                    &mut out,
-                );
-                Outcome::Conversation(Tree::parse(&out).map_err(|e| format!("is answered by no JSON: {e}"))?)
-            }
-            Err(Unusable::Invalid(_)) => Outcome::problem(502, "vendor-invalid-response"),
-            Err(Unusable::Failed(failure)) => failed(failure),
+    Ok(match decode(adapter, cx, reply) {
+        Ok(conversation) => {
+            let mut out = Vec::new();
+            conversation.write(id, adapter.spec().vendor, &upstream.name, warnings, &mut out);
+            Outcome::Conversation(Tree::parse(&out).map_err(|e| format!("is answered by no JSON: {e}"))?)
         }
-    };
-    compare(answer, outcome)
+        Err(DecodeError::Invalid(_)) => Outcome::problem(502, "vendor-invalid-response"),
+        Err(DecodeError::Failed(failure)) => failed(failure),
+    })
 }
 
 /// The usual upstream, with what the story says of it.
-fn configured(adapter: &dyn Adapter, name: &str, told: Option<&Tree>) -> parlance_adapters::Upstream {
+fn configured(adapter: &dyn Adapter, name: &str, told: Option<&Tree>) -> VendorEndpoint {
     let mut settings = Vec::new();
     let mut allow = false;
     if let Some(Tree::Object(members)) = told {
@@ -194,8 +202,8 @@ fn configured(adapter: &dyn Adapter, name: &str, told: Option<&Tree>) -> parlanc
 }
 
 /// The request with its credential, which whoever sends it puts in.
-fn authorised(adapter: &dyn Adapter, call: &Call<'_>) -> Request<Bytes> {
-    let mut request = call.request.clone();
+fn authorised(adapter: &dyn Adapter, request: &Request<Bytes>) -> Request<Bytes> {
+    let mut request = request.clone();
     let credential = adapter.spec().credential;
     let key = format!("test-credential-{}", adapter.spec().vendor);
     let value = credential.value(&key).expect("a key that is visible ASCII");
@@ -219,6 +227,9 @@ fn compare_sent(told: &Tree, request: &Request<Bytes>) -> Result<(), String> {
                 other => return Err(format!("sends {name}: {value}, not {other:?}")),
             }
         }
+    }
+    if request.method() == Method::GET {
+        return if request.body().is_empty() { Ok(()) } else { Err("reads with a body".to_owned()) };
     }
     let body = told_body(told, false).ok_or("sends no body")?;
     let sent = Tree::parse(request.body()).map_err(|e| format!("sends no JSON: {e}"))?;

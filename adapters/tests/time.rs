@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use jiff::civil::DateTime;
 use jiff::{Span, Timestamp};
 use parlance_adapters::canonical::Time;
+use parlance_adapters::json::Reader;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -44,6 +45,23 @@ impl Parts {
     }
 }
 
+fn from_unix_seconds(json: &str) -> Option<String> {
+    let value = Reader::lenient(json.as_bytes()).and_then(|mut reader| reader.raw()).ok()?;
+    Time::from_unix_seconds(value).map(|time| time.local().to_owned())
+}
+
+/// A number of seconds as vendors write it, and its whole seconds where it has a meaning.
+fn unix_seconds() -> impl Strategy<Value = (String, Option<i64>)> {
+    let years_0_to_9999 = -62_167_219_200_i64..253_402_300_800;
+    let seconds = prop_oneof![3 => 0_i64..4_000_000_000, 2 => years_0_to_9999, 1 => any::<i64>()];
+    let fraction = prop_oneof![2 => Just(String::new()), 1 => "\\.[0-9]{1,9}"];
+    (seconds, fraction).prop_map(|(seconds, fraction)| {
+        let in_range = (-62_167_219_200..253_402_300_800).contains(&seconds);
+        let meant = in_range && (fraction.is_empty() || seconds >= 0);
+        (format!("{seconds}{fraction}"), meant.then_some(seconds))
+    })
+}
+
 fn parts() -> impl Strategy<Value = Parts> {
     let year =
         prop_oneof![4 => 1900_i16..2200, 1 => 0_i16..=9999, 1 => select(vec![0, 1, 9999, 2000, 1900, 2100])];
@@ -79,6 +97,17 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
+    fn unix_seconds_are_times((text, seconds) in unix_seconds()) {
+        let fraction = text.find('.').and_then(|at| text.get(at..)).unwrap_or_default();
+        let expected = seconds.map(|seconds| {
+            let epoch = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+            let time = epoch.checked_add(Span::new().seconds(seconds)).unwrap();
+            format!("{}{fraction}", time.strftime("%Y-%m-%dT%H:%M:%S"))
+        });
+        prop_assert_eq!(from_unix_seconds(&text), expected, "{}", text);
+    }
+
+    #[test]
     fn a_time_is_the_moment_that_jiff_computes(parts in parts()) {
         let text = parts.text();
         let ours = Time::parse(&text).map(|time| time.local().to_owned());
@@ -93,7 +122,7 @@ proptest! {
         if let Some(time) = Time::parse(&damaged) {
             let shown = format!("{}Z", time.local());
             prop_assert!(shown.is_ascii());
-            // What we show is read alike by everyone, and by us again.
+            // The result is read alike by everyone, and by us again.
             prop_assert_eq!(Time::parse(&shown), Some(time.clone()));
             let whole: Result<DateTime, _> = time.local()[..19].parse();
             prop_assert!(whole.is_ok() || time.local()[17..].starts_with("60"), "{} from {}", shown, damaged);
@@ -188,6 +217,18 @@ fn odd_ones() {
     for (text, utc) in table {
         let time = Time::parse(text);
         assert_eq!(time.as_ref().map(Time::local), *utc, "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_number_of_seconds_is_no_time() {
+    assert_eq!(from_unix_seconds("0").as_deref(), Some("1970-01-01T00:00:00"));
+    assert_eq!(from_unix_seconds("-0").as_deref(), Some("1970-01-01T00:00:00"));
+    assert_eq!(from_unix_seconds("-1").as_deref(), Some("1969-12-31T23:59:59"));
+    for json in
+        ["1e3", "1.5e3", "-0.5", "-1.5", "\"1718379934\"", "null", "true", "[1]", "99999999999999999999"]
+    {
+        assert_eq!(from_unix_seconds(json), None, "{json}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Five vendors of conversational agents, simulated on loopback from their public documents: strict where a document
-//! says so, stateful, with a ledger of everything received and faults on demand.
+//! Every supported vendor of conversational agents, simulated on loopback from its public documents: strict where a
+//! document says so, stateful, with a ledger of everything received and faults on demand.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {

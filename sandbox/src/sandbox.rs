@@ -39,7 +39,7 @@ struct Running {
     sample: Sample,
 }
 
-/// Starts the control side and the five vendors on loopback. Call it inside a Tokio runtime.
+/// Starts the control side and every supported vendor on loopback. Call it inside a Tokio runtime.
 ///
 /// # Errors
 ///

@@ -5,12 +5,13 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{End, Rig, VENDORS, effective, read_to_end, reply, rule, send};
+use common::{Rig, rule, vendors};
 use serde_json::{Value, json};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use testkit::blocking::{Connection, End};
 
 const SHORT: Duration = Duration::from_millis(500);
 const BODY: &str = r#"{"customData":"effective"}"#;
@@ -19,16 +20,16 @@ const BODY: &str = r#"{"customData":"effective"}"#;
 fn strike(rig: &Rig, mode: &str, more: &Value) -> (String, End) {
     rig.fault(&rule("kakiyo", mode, more));
     let mut stream = rig.connect("kakiyo");
-    send(&mut stream, &rig.update("kakiyo", BODY));
-    let (bytes, end) = read_to_end(&mut stream, SHORT);
+    stream.write(&rig.update("kakiyo", BODY));
+    let (bytes, end) = stream.read_to_end(SHORT);
     (String::from_utf8_lossy(&bytes).into_owned(), end)
 }
 
 fn stored(rig: &Rig) -> Value {
-    rig.control("GET", "/conversations/kakiyo/chat_12345abcde", &Value::Null).json()["customData"].clone()
+    rig.ask("GET", "/conversations/kakiyo/chat_12345abcde", &Value::Null).json()["customData"].clone()
 }
 
-/// What the ledger says of the last request: status, effect, how far it was read, how it ended.
+/// The ledger's entry of the last request: its status, its effect, the part that was read, its end.
 fn booked(rig: &Rig, mode: &str) -> (Value, bool, String, String) {
     let entry = rig.finished("kakiyo");
     assert_eq!(entry["fault"], mode);
@@ -40,7 +41,7 @@ fn booked(rig: &Rig, mode: &str) -> (Value, bool, String, String) {
 
 fn expect(rig: &Rig, mode: &str, status: impl Into<Value>, effect: bool, read: &str, end: &str) {
     assert_eq!(booked(rig, mode), (status.into(), effect, read.to_owned(), end.to_owned()), "{mode}");
-    assert_eq!(rig.control("POST", "/reset", &Value::Null).status, 200);
+    assert_eq!(rig.ask("POST", "/reset", &Value::Null).status, 200);
 }
 
 fn split(text: &str) -> (&str, &str) {
@@ -59,9 +60,9 @@ fn on_accept() {
     ] {
         rig.fault(&rule("kakiyo", mode, &more));
         let mut stream = rig.connect("kakiyo");
-        let (bytes, got) = read_to_end(&mut stream, SHORT);
+        let (bytes, got) = stream.read_to_end(SHORT);
         assert_eq!((String::from_utf8(bytes).unwrap().as_str(), got), (expected, end), "{mode}");
-        let ledger = rig.control("GET", "/ledger?vendor=kakiyo", &Value::Null).json();
+        let ledger = rig.ask("GET", "/ledger?vendor=kakiyo", &Value::Null).json();
         let record = ledger["connections"].as_array().unwrap().last().unwrap();
         let name = if mode == "not_accept_tls" { "silent_on_accept" } else { mode };
         assert_eq!((&record["fault"], &record["requests"]), (&json!(name), &json!(0)));
@@ -172,8 +173,8 @@ fn delays() {
     for late in [false, true] {
         rig.fault(&rule("kakiyo", "delay", &json!({"delay_ms": 5000, "apply_late": late})));
         let mut stream = rig.connect("kakiyo");
-        send(&mut stream, &rig.update("kakiyo", BODY));
-        assert_eq!(read_to_end(&mut stream, SHORT), (Vec::new(), End::Silence));
+        stream.write(&rig.update("kakiyo", BODY));
+        assert_eq!(stream.read_to_end(SHORT), (Vec::new(), End::Silence));
         drop(stream);
         let status = if late { Value::Null } else { json!(200) };
         expect(&rig, "delay", status, !late, "all", "peer_gone");
@@ -187,7 +188,7 @@ fn delays() {
 #[test]
 fn broken_bodies() {
     let rig = Rig::new();
-    let whole = rig.patch("kakiyo", BODY).body;
+    let whole = rig.patch("kakiyo", BODY).text().to_owned();
     for (mode, more, end, word) in [
         ("truncate", json!({"bytes": 10}), End::Fin, "closed"),
         ("truncate", json!({"bytes": 10, "reset": true}), End::Reset, "reset"),
@@ -216,7 +217,7 @@ fn broken_bodies() {
 #[test]
 fn chunks() {
     let rig = Rig::new();
-    let whole = rig.patch("kakiyo", BODY).body;
+    let whole = rig.patch("kakiyo", BODY).text().to_owned();
     let (text, end) = strike(&rig, "chunked", &json!({"chunk_bytes": 7, "trailers": [["X-T", "v"]]}));
     let (head, body) = split(&text);
     assert!(head.contains("transfer-encoding: chunked") && !head.contains("content-length"));
@@ -251,10 +252,10 @@ fn sizes() {
     expect(&rig, "oversize", json!(200), true, "all", "sent");
     rig.fault(&rule("kakiyo", "oversize", &json!({"endless": true})));
     let mut stream = rig.connect("kakiyo");
-    send(&mut stream, &rig.update("kakiyo", BODY));
+    stream.write(&rig.update("kakiyo", BODY));
     let mut head = [0; 4096];
     for _ in 0..500 {
-        std::io::Read::read_exact(&mut stream, &mut head).unwrap();
+        std::io::Read::read_exact(&mut stream.0, &mut head).unwrap();
     }
     drop(stream);
     let sent = rig.finished("kakiyo")["sent"].as_u64().unwrap();
@@ -276,8 +277,8 @@ fn drips_and_interim_responses() {
     // The peer sees single bytes, and the ledger how many came before it left.
     rig.fault(&rule("kakiyo", "drip", &json!({"part": "headers", "interval_ms": 1500})));
     let mut stream = rig.connect("kakiyo");
-    send(&mut stream, &rig.update("kakiyo", BODY));
-    let (bytes, _) = read_to_end(&mut stream, SHORT);
+    stream.write(&rig.update("kakiyo", BODY));
+    let (bytes, _) = stream.read_to_end(SHORT);
     assert!((17..=19).contains(&bytes.len()), "{bytes:?}");
     drop(stream);
     let entry = rig.finished("kakiyo");
@@ -285,7 +286,7 @@ fn drips_and_interim_responses() {
     expect(&rig, "drip", json!(200), true, "all", "peer_gone");
     let (text, _) = strike(&rig, "interim", &json!({"n": 3}));
     assert_eq!(text.matches("HTTP/1.1 103 Early Hints\r\n\r\n").count(), 3);
-    assert!(text.contains("HTTP/1.1 200 OK\r\n") && text.ends_with(&whole.body));
+    assert!(text.contains("HTTP/1.1 200 OK\r\n") && text.ends_with(&whole.text()));
     expect(&rig, "interim", json!(200), true, "all", "sent");
     let (text, _) = strike(&rig, "interim", &json!({"interim_status": 100}));
     assert!(text.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 "));
@@ -297,24 +298,24 @@ fn an_idle_connection_is_closed() {
     rig.fault(&rule("kakiyo", "close_idle", &json!({"idle_ms": 400, "count": 0})));
     let mut stream = rig.connect("kakiyo");
     for _ in 0..3 {
-        send(&mut stream, &rig.update("kakiyo", BODY));
-        assert_eq!(reply(&mut stream).unwrap().status, 200);
+        stream.write(&rig.update("kakiyo", BODY));
+        assert_eq!(stream.reply().status, 200);
     }
     let begun = Instant::now();
-    assert_eq!(read_to_end(&mut stream, Duration::from_secs(2)), (Vec::new(), End::Fin));
+    assert_eq!(stream.read_to_end(Duration::from_secs(2)), (Vec::new(), End::Fin));
     assert!(begun.elapsed() >= Duration::from_millis(350) && begun.elapsed() < Duration::from_millis(1_500));
-    let ledger = rig.control("GET", "/ledger?vendor=kakiyo", &Value::Null).json();
+    let ledger = rig.ask("GET", "/ledger?vendor=kakiyo", &Value::Null).json();
     assert_eq!(ledger["connections"][0]["requests"], json!(3));
 }
 
 #[test]
 fn rules_count_skip_and_filter() {
     let rig = Rig::new();
-    let statuses = |stream: &mut TcpStream, n: usize| -> Vec<u16> {
+    let statuses = |stream: &mut Connection, n: usize| -> Vec<u16> {
         (0..n)
             .map(|_| {
-                send(stream, &rig.update("kakiyo", BODY));
-                reply(stream).unwrap().status
+                stream.write(&rig.update("kakiyo", BODY));
+                stream.reply().status
             })
             .collect()
     };
@@ -329,25 +330,25 @@ fn rules_count_skip_and_filter() {
     ]));
     assert_eq!(statuses(&mut stream, 4), [200, 503, 503, 200]);
     assert_eq!(rig.get("kakiyo", "/v1/verify").status, 500);
-    let shown = rig.control("GET", "/faults", &Value::Null).json();
+    let shown = rig.ask("GET", "/faults", &Value::Null).json();
     assert_eq!((&shown[0]["hits"], &shown[0]["left"], &shown[1]["hits"]), (&json!(2), &json!(0), &json!(1)));
     rig.fault(&json!({"mode": "status", "status": 418, "count": 0}));
     assert_eq!(statuses(&mut stream, 3), [418; 3]);
-    for vendor in VENDORS {
-        assert_eq!(rig.patch(vendor, effective(vendor)).status, 418, "{vendor}");
+    for vendor in vendors() {
+        assert_eq!(rig.patch(vendor, rig.effective(vendor)).status, 418, "{vendor}");
     }
-    assert_eq!(rig.control("DELETE", "/faults", &Value::Null).json(), json!({"deleted": 3}));
+    assert_eq!(rig.ask("DELETE", "/faults", &Value::Null).json(), json!({"deleted": 3}));
     assert_eq!(statuses(&mut stream, 1), [200]);
     for (bad, word) in [
         (json!({"mode": "nap"}), "nap"),
         (json!([]), "rule"),
         (json!({"mode": "hang", "vendor": "x"}), "vendors are"),
     ] {
-        let reply = rig.control("POST", "/faults", &bad);
+        let reply = rig.ask("POST", "/faults", &bad);
         assert_eq!(reply.status, 400);
-        assert!(reply.json()["error"].as_str().unwrap().contains(word), "{}", reply.body);
+        assert!(reply.json()["error"].as_str().unwrap().contains(word), "{}", reply.text());
     }
     // A list with one mistake adds nothing.
-    assert_eq!(rig.control("POST", "/faults", &json!([{"mode": "status"}, {"mode": "nap"}])).status, 400);
-    assert_eq!(rig.control("GET", "/faults", &Value::Null).json(), json!([]));
+    assert_eq!(rig.ask("POST", "/faults", json!([{"mode": "status"}, {"mode": "nap"}])).status, 400);
+    assert_eq!(rig.ask("GET", "/faults", &Value::Null).json(), json!([]));
 }

@@ -5,15 +5,16 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Rig, VENDORS, read_to_end, reply, request, send};
+use common::{Rig, request, vendors};
 use serde_json::json;
+use testkit::blocking::eventually;
 
 #[test]
 fn framing() {
     let rig = Rig::new();
-    for vendor in VENDORS {
+    for vendor in vendors() {
         let (path, (name, value)) = (rig.path(vendor), rig.auth(vendor));
         let whole = |fields: &str, body: &str| {
             format!(
@@ -32,8 +33,8 @@ fn framing() {
             ("Host: x\r\nExpect: tea\r\nContent-Length: 0", "", 417),
         ] {
             let mut stream = rig.connect(vendor);
-            send(&mut stream, format!("{}{marked}", whole(fields, body)).as_bytes());
-            let (bytes, _) = read_to_end(&mut stream, Duration::from_secs(3));
+            stream.write(format!("{}{marked}", whole(fields, body)).as_bytes());
+            let (bytes, _) = stream.read_to_end(Duration::from_secs(3));
             let text = String::from_utf8(bytes).unwrap();
             assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{vendor} {fields:?}: {text}");
             assert_eq!(
@@ -43,12 +44,12 @@ fn framing() {
             );
         }
         let mut stream = rig.connect(vendor);
-        send(&mut stream, b"GET / HTTP/1.1\nHost: x\n\n");
-        assert_eq!(reply(&mut stream).unwrap().status, 400);
+        stream.write(b"GET / HTTP/1.1\nHost: x\n\n");
+        assert_eq!(stream.reply().status, 400);
         let mut stream = rig.connect(vendor);
         let huge = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(70 << 10));
-        send(&mut stream, huge.as_bytes());
-        assert_eq!(reply(&mut stream).unwrap().status, 431);
+        stream.write(huge.as_bytes());
+        assert_eq!(stream.reply().status, 431);
     }
 }
 
@@ -60,34 +61,31 @@ fn chunked_bodies_expectations_and_pipelines_are_served() {
     let head =
         format!("PATCH {path} HTTP/1.1\r\nHost: x\r\n{name}: {value}\r\nContent-Type: application/json\r\n");
     let mut stream = rig.connect("kakiyo");
-    send(&mut stream, format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"cus\r\n").as_bytes());
+    stream.write(format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"cus\r\n").as_bytes());
     std::thread::sleep(Duration::from_millis(20));
-    send(&mut stream, b"b\r\ntomData\":\"a\r\n2\r\n\"}\r\n0\r\n\r\n");
-    assert_eq!(reply(&mut stream).unwrap().json()["customDataLength"], 1);
+    stream.write(b"b\r\ntomData\":\"a\r\n2\r\n\"}\r\n0\r\n\r\n");
+    assert_eq!(stream.reply().json()["customDataLength"], 1);
     assert_eq!(rig.last("kakiyo")["body"], r#"{"customData":"a"}"#);
-    send(&mut stream, format!("{head}Expect: 100-continue\r\nContent-Length: 18\r\n\r\n").as_bytes());
-    assert_eq!(reply(&mut stream).unwrap().status, 100);
-    send(&mut stream, br#"{"customData":"b"}"#);
-    assert_eq!(reply(&mut stream).unwrap().status, 200);
+    stream.write(format!("{head}Expect: 100-continue\r\nContent-Length: 18\r\n\r\n").as_bytes());
+    assert_eq!(stream.reply().status, 100);
+    stream.write(br#"{"customData":"b"}"#);
+    assert_eq!(stream.reply().status, 200);
     let one = request(
         "PATCH",
         &path,
         &[(&name, &value), ("Content-Type", "application/json")],
         r#"{"customData":"cc"}"#,
     );
-    send(&mut stream, &[one.clone(), one.clone(), one].concat());
+    stream.write(&one.encode().repeat(3));
     for _ in 0..3 {
-        assert_eq!(reply(&mut stream).unwrap().json()["customDataLength"], 2);
+        assert_eq!(stream.reply().json()["customDataLength"], 2);
     }
     let entries = rig.entries("kakiyo");
     assert!(entries.iter().all(|entry| entry["connection"] == entries[0]["connection"]));
     // A body that never ends is booked as far as it came.
-    send(&mut stream, format!("{head}Content-Length: 18\r\n\r\n{{\"cust").as_bytes());
+    stream.write(format!("{head}Content-Length: 18\r\n\r\n{{\"cust").as_bytes());
     drop(stream);
-    let until = Instant::now() + Duration::from_secs(5);
-    while rig.entries("kakiyo").len() == entries.len() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually("it is booked", || rig.entries("kakiyo").len() > entries.len());
     let cut = rig.finished("kakiyo");
     assert_eq!(
         (&cut["read"], &cut["body_length"], &cut["effect"], &cut["end"]),

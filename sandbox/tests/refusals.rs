@@ -1,14 +1,15 @@
-//! What a vendor would refuse is refused, in that vendor's own words, and changes nothing.
+//! Refusals: in the vendor's own words, and nothing changes.
 
 // Always true here; it tells the lints that this is test code.
 #![cfg(test)]
 
 mod common;
 
-use common::{Reply, Rig, VENDORS, effective};
+use common::{Rig, vendors};
 use serde_json::{Value, json};
+use testkit::Reply;
 
-/// Whether a refusal has the vendor's shape for its status.
+/// Tells whether a refusal has the vendor's shape for its status.
 fn shaped(vendor: &str, reply: &Reply) -> bool {
     let body = reply.json();
     let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
@@ -46,10 +47,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn fields(&self, without: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
-        let mut all = vec![self.rig.auth(self.vendor), ("Content-Type".into(), "application/json".into())];
-        if self.vendor == "cuadra" {
-            all.push(("Idempotency-Key".into(), common::unique()));
-        }
+        let mut all = self.rig.fields(self.vendor);
         all.retain(|(name, _)| !name.eq_ignore_ascii_case(without));
         all.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         all
@@ -66,8 +64,8 @@ impl Case<'_> {
     ) -> Reply {
         let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let reply = self.rig.call(self.vendor, method, path, &fields, body);
-        assert_eq!(reply.status, status, "{} {what}: {}", self.vendor, reply.body);
-        assert!(shaped(self.vendor, &reply), "{} {what}: {}", self.vendor, reply.body);
+        assert_eq!(reply.status, status, "{} {what}: {}", self.vendor, reply.text());
+        assert!(shaped(self.vendor, &reply), "{} {what}: {}", self.vendor, reply.text());
         let entry = self.rig.last(self.vendor);
         assert_eq!(
             (&entry["effect"], &entry["status"]),
@@ -86,9 +84,9 @@ impl Case<'_> {
 #[test]
 fn credentials() {
     let rig = Rig::new();
-    for vendor in VENDORS {
+    for vendor in vendors() {
         let case = Case { rig: &rig, vendor };
-        let (path, body) = (rig.path(vendor), effective(vendor));
+        let (path, body) = (rig.path(vendor), rig.effective(vendor));
         let (name, value) = rig.auth(vendor);
         let foreign = if vendor == "sigmamind" {
             ("Authorization", format!("Bearer {value}"))
@@ -115,10 +113,7 @@ fn credentials() {
         }
         // Other keys can be made good, and the demo key bad.
         let other = "o".repeat(40);
-        assert_eq!(
-            rig.control("PUT", &format!("/credentials/{vendor}"), &json!({"accept": [other]})).status,
-            200
-        );
+        assert_eq!(rig.ask("PUT", &format!("/credentials/{vendor}"), json!({"accept": [other]})).status, 200);
         case.expect("replaced", 401, "PATCH", &path, &case.fields("", &[]), body);
     }
     let case = Case { rig: &Rig::new(), vendor: "kakiyo" };
@@ -140,9 +135,9 @@ fn bodies() {
     let rig = Rig::new();
     let other =
         |vendor, common, fastapi| if matches!(vendor, "cuadra" | "agentphone") { fastapi } else { common };
-    for vendor in VENDORS {
+    for vendor in vendors() {
         let case = Case { rig: &rig, vendor };
-        let whole = effective(vendor);
+        let whole = rig.effective(vendor);
         for (what, body) in [
             ("empty", ""),
             ("cut", &whole[..whole.len() - 1]),
@@ -212,7 +207,7 @@ fn members_types_and_limits() {
         rig.patch("kakiyo", &format!(r#"{{"customData":"{}"}}"#, text(3000))).json()["customDataLength"],
         3000
     );
-    rig.control("PUT", "/settings/kakiyo", &json!({"over_limit": "truncate"}));
+    rig.ask("PUT", "/settings/kakiyo", json!({"over_limit": "truncate"}));
     assert_eq!(
         rig.patch("kakiyo", &format!(r#"{{"customData":"{}"}}"#, text(3001))).json()["customDataLength"],
         3000
@@ -262,10 +257,10 @@ fn members_types_and_limits() {
 #[test]
 fn conversations_paths_methods_and_queries() {
     let rig = Rig::new();
-    for vendor in VENDORS {
+    for vendor in vendors() {
         let case = Case { rig: &rig, vendor };
-        let (path, read, body) = (rig.path(vendor), rig.read_path(vendor), effective(vendor));
-        let id = rig.sandbox().samples()[vendor].conversations[0];
+        let (path, read, body) = (rig.path(vendor), rig.read_path(vendor), rig.effective(vendor));
+        let id = rig.samples()[vendor].conversations[0];
         case.expect("unknown", 404, "PATCH", &path.replace(id, "nobody"), &case.fields("", &[]), body);
         case.expect("unknown", 404, "GET", &read.replace(id, "nobody"), &case.fields("", &[]), "");
         for forged in ["%2e%2e", "a%2Fb", "%252f", "%00", "%zz", ""] {
@@ -290,7 +285,7 @@ fn conversations_paths_methods_and_queries() {
             &case.fields("", &[]).iter().map(|(n, v)| (n.as_str(), v.as_str())).collect::<Vec<_>>(),
             body,
         );
-        assert_eq!(reply.status, 200, "{vendor}: an encoded letter is the letter: {}", reply.body);
+        assert_eq!(reply.status, 200, "{vendor}: an encoded letter is the letter: {}", reply.text());
     }
     let case = |vendor| Case { rig: &rig, vendor };
     let kakiyo = case("kakiyo");
@@ -300,7 +295,7 @@ fn conversations_paths_methods_and_queries() {
         "PATCH",
         "/v1/prospects/chat_67890fghij/custom-data",
         &kakiyo.fields("", &[]),
-        effective("kakiyo"),
+        rig.effective("kakiyo"),
     );
     assert_eq!(foreign.json()["error"], "forbidden");
     let chatling = case("chatling");
@@ -310,7 +305,7 @@ fn conversations_paths_methods_and_queries() {
         "PATCH",
         "/v2/chatbots/1/conversations/8977617953",
         &chatling.fields("", &[]),
-        effective("chatling"),
+        rig.effective("chatling"),
     );
     let sigma = case("sigmamind");
     sigma.expect(
@@ -319,7 +314,7 @@ fn conversations_paths_methods_and_queries() {
         "PATCH",
         "/v1/chats/chat-ended0000000001",
         &sigma.fields("", &[]),
-        effective("sigmamind"),
+        rig.effective("sigmamind"),
     );
     let cuadra = case("cuadra");
     cuadra.expect(
@@ -328,7 +323,7 @@ fn conversations_paths_methods_and_queries() {
         "PATCH",
         "/v1/chats/chat_deleted123",
         &cuadra.fields("", &[]),
-        effective("cuadra"),
+        rig.effective("cuadra"),
     );
     cuadra.expect("deleted", 404, "GET", "/v1/chats/chat_deleted123", &cuadra.fields("", &[]), "");
     cuadra.expect(
@@ -376,15 +371,15 @@ fn agentphone_has_three_shapes_to_choose_from() {
     let rig = Rig::new();
     for (shape, pointer) in [("docs", "/error/message"), ("openapi", "/detail/0/msg"), ("detail", "/detail")]
     {
-        assert_eq!(rig.control("PUT", "/settings/agentphone", &json!({"error_shape": shape})).status, 200);
+        assert_eq!(rig.ask("PUT", "/settings/agentphone", json!({"error_shape": shape})).status, 200);
         for reply in [
             rig.call("agentphone", "GET", "/v1/conversations", &[], ""),
             rig.patch("agentphone", r#"{"metadata":1}"#),
         ] {
-            assert!(reply.json().pointer(pointer).is_some_and(Value::is_string), "{shape}: {}", reply.body);
+            assert!(reply.json().pointer(pointer).is_some_and(Value::is_string), "{shape}: {}", reply.text());
         }
     }
-    rig.control("PUT", "/settings/agentphone", &json!({"error_shape": "docs"}));
+    rig.ask("PUT", "/settings/agentphone", json!({"error_shape": "docs"}));
     let details = &rig.patch("agentphone", r#"{"metadata":1}"#).json()["error"]["details"];
     assert_eq!(details[0]["field"], "metadata");
 }

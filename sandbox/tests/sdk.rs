@@ -15,7 +15,7 @@ fn agentphone_python() {
     let rig = Rig::new();
     let python = std::env::var("SANDBOX_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/agentphone_sdk.py");
-    let url = rig.sandbox().url("agentphone").unwrap();
+    let url = rig.url("agentphone").unwrap();
     let out =
         Command::new(python).args([script, &url, &rig.key("agentphone"), "conv_def456"]).output().unwrap();
     assert!(

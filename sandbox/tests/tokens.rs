@@ -5,18 +5,20 @@
 
 mod common;
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Reply, Rig, unique};
+use common::{Rig, unique};
 use serde_json::{Value, json};
-use std::time::Duration;
+use testkit::Reply;
 
 const TOKEN: &str = "/v1/oauth2/token";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
 fn client(rig: &Rig, index: usize) -> (String, String) {
-    let client = rig.sandbox().credentials()["cuadra"].clients[index].clone();
+    let client = rig.credentials()["cuadra"].clients[index].clone();
     (client.client_id, client.client_secret)
 }
 
@@ -44,8 +46,8 @@ fn update(rig: &Rig, token: &str, key: &str, body: &str) -> Reply {
 #[test]
 fn three_ways_to_a_token() {
     let rig = Rig::new();
-    assert!(rig.sandbox().token_url().ends_with(TOKEN));
-    assert!(rig.sandbox().token_url().starts_with(&rig.sandbox().url("cuadra").unwrap()));
+    assert!(rig.token_url().ends_with(TOKEN));
+    assert!(rig.token_url().starts_with(&rig.url("cuadra").unwrap()));
     let (id, secret) = client(&rig, 0);
     let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
     let replies = [
@@ -67,7 +69,7 @@ fn three_ways_to_a_token() {
     ];
     let mut seen = Vec::new();
     for reply in replies {
-        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(reply.status, 200, "{}", reply.text());
         let body = reply.json();
         assert_eq!(
             (&body["token_type"], &body["expires_in"], body.as_object().unwrap().len()),
@@ -96,10 +98,10 @@ fn scopes_revocation_and_expiry() {
     assert_eq!(read(), 200);
     let writer = token(&json!({"scope": "chat:write"}));
     assert_eq!(update(&rig, &writer, &unique(), r#"{"title":"t"}"#).status, 200);
-    assert_eq!(rig.control("POST", "/tokens/revoke", &Value::Null).json(), json!({"revoked": 2}));
+    assert_eq!(rig.ask("POST", "/tokens/revoke", &Value::Null).json(), json!({"revoked": 2}));
     assert_eq!(update(&rig, &writer, &unique(), r#"{"title":"t"}"#).status, 401);
     assert_eq!(read(), 401);
-    rig.control("PUT", "/tokens", &json!({"expires_in": 1}));
+    rig.ask("PUT", "/tokens", json!({"expires_in": 1}));
     let short = token(&json!({}));
     assert_eq!(update(&rig, &short, &unique(), r#"{"title":"t"}"#).status, 200);
     std::thread::sleep(Duration::from_millis(1_050));
@@ -116,13 +118,13 @@ fn refusals_in_two_shapes() {
     let bad = format!("Basic {}", STANDARD.encode(format!("{id}:nope")));
     let whole = format!("client_id={id}&client_secret={secret}&grant_type=client_credentials");
     for (shape, code) in [("stytch", "error_type"), ("rfc6749", "error")] {
-        assert_eq!(rig.control("PUT", "/settings/cuadra", &json!({"token_errors": shape})).status, 200);
+        assert_eq!(rig.ask("PUT", "/settings/cuadra", json!({"token_errors": shape})).status, 200);
         let expect = |reply: &Reply, status: u16, what: &str| {
             assert_eq!(
                 (reply.status, &reply.json()[code]),
                 (status, &json!(what)),
                 "{shape}: {}",
-                reply.body
+                reply.text()
             );
         };
         expect(&grant(&rig, &json!({"client_secret": "nope"})), 401, "invalid_client");
@@ -161,7 +163,7 @@ fn refusals_in_two_shapes() {
     assert!(rig.entries("cuadra").iter().all(|entry| entry["effect"] == json!(false)));
     let (id, secret) = ("new client", "p+w");
     let clients = json!({"clients": [{"client_id": id, "client_secret": secret, "scope": "chat:write"}]});
-    assert_eq!(rig.control("PUT", "/credentials/cuadra", &clients).status, 200);
+    assert_eq!(rig.ask("PUT", "/credentials/cuadra", &clients).status, 200);
     let encoded = format!("Basic {}", STANDARD.encode("new+client:p%2Bw"));
     let reply = rig.call(
         "cuadra",
@@ -170,7 +172,7 @@ fn refusals_in_two_shapes() {
         &[FORM, ("Authorization", &encoded)],
         "grant_type=client_credentials",
     );
-    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[test]
@@ -181,7 +183,7 @@ fn an_idempotency_key_applies_once() {
     assert_eq!(first.status, 200);
     assert_eq!(update(&rig, &key, "k2", r#"{"title":"two"}"#).status, 200);
     let again = update(&rig, &key, "k1", r#"{"title":"one"}"#);
-    assert_eq!((again.status, &again.body), (200, &first.body));
+    assert_eq!((again.status, &again.text()), (200, &first.text()));
     let entry = rig.last("cuadra");
     assert_eq!((&entry["effect"], &entry["note"]), (&json!(false), &json!("replayed")));
     assert_eq!(rig.get("cuadra", &rig.path("cuadra")).json()["title"], "two");
@@ -206,9 +208,9 @@ fn an_idempotency_key_applies_once() {
     rig.fault(&json!({"mode": "reset_after_request", "apply": true, "vendor": "cuadra", "method": "PATCH"}));
     let mut stream = rig.connect("cuadra");
     let fields = [("Authorization", bearer.as_str()), JSON, ("Idempotency-Key", "k4")];
-    let bytes = common::request("PATCH", &rig.path("cuadra"), &fields, r#"{"title":"five"}"#);
-    common::send(&mut stream, &bytes);
-    assert!(common::reply(&mut stream).is_err());
+    let bytes = common::request("PATCH", &rig.path("cuadra"), &fields, r#"{"title":"five"}"#).encode();
+    stream.write(&bytes);
+    assert!(stream.try_reply().is_err());
     assert_eq!(rig.finished("cuadra")["effect"], json!(true));
     assert_eq!(update(&rig, &key, "k4", r#"{"title":"five"}"#).status, 200);
     let effects = rig.entries("cuadra").iter().filter(|e| e["effect"] == json!(true)).count();

@@ -5,16 +5,16 @@
 
 mod common;
 
-use common::{Rig, VENDORS};
+use common::{Rig, vendors};
 use serde_json::{Value, json};
 
 #[test]
 fn every_document_s_own_update_is_accepted() {
     let rig = Rig::new();
-    for vendor in VENDORS {
-        let body = rig.sandbox().samples()[vendor].update;
+    for vendor in vendors() {
+        let body = rig.samples()[vendor].update;
         let reply = rig.patch(vendor, body);
-        assert_eq!(reply.status, 200, "{vendor}: {}", reply.body);
+        assert_eq!(reply.status, 200, "{vendor}: {}", reply.text());
         assert_eq!(reply.header("content-type"), Some("application/json"), "{vendor}");
         let entry = rig.last(vendor);
         assert_eq!(
@@ -41,7 +41,7 @@ fn kakiyo_confirms_and_hides_the_text() {
     let read = rig.get("kakiyo", "/v1/prospects/chat_12345abcde").json();
     assert_eq!((&read["id"], &read["status"]), (&json!("chat_12345abcde"), &json!(2)));
     assert!(read.get("customData").is_none());
-    let stored = rig.control("GET", "/conversations/kakiyo/chat_12345abcde", &Value::Null).json();
+    let stored = rig.ask("GET", "/conversations/kakiyo/chat_12345abcde", &Value::Null).json();
     assert_eq!(stored["customData"], "häppy 🙂");
     let cleared = rig.patch("kakiyo", r#"{"customData":""}"#).json();
     assert_eq!((&cleared["customDataSaved"], &cleared["customDataLength"]), (&json!(false), &json!(0)));
@@ -68,7 +68,7 @@ fn chatling_answers_flags_as_numbers_and_the_newest_messages_first() {
         .map(|n| json!({"text": n.to_string(), "role": "user", "created_at": "2024-06-14T15:45:34+00:00"}))
         .collect();
     let long = json!({"id": "7", "archived": 0, "important": 0, "created_at": "2024-06-14T15:45:34+00:00", "messages": messages});
-    assert_eq!(rig.control("PUT", "/conversations/chatling/9761342719/7", &long).status, 200);
+    assert_eq!(rig.ask("PUT", "/conversations/chatling/9761342719/7", &long).status, 200);
     let read = rig.get("chatling", "/v2/chatbots/9761342719/conversations/7").json();
     assert_eq!(read["data"]["messages"].as_array().unwrap().len(), 20);
     assert_eq!(read["data"]["messages"][0]["text"], "0");
@@ -83,7 +83,7 @@ fn sigmamind_replaces_the_variables_and_prefixes_the_agent() {
     assert_eq!(chat["agent"]["agentId"], "agent_Zz9");
     assert_eq!(chat["messages"][2]["content"], json!(["Thank you.", "How can I help you today?"]));
     assert_eq!(rig.get("sigmamind", &rig.path("sigmamind")).json(), chat);
-    assert_eq!(rig.control("PUT", "/settings/sigmamind", &json!({"dynamic_variables": "merge"})).status, 200);
+    assert_eq!(rig.ask("PUT", "/settings/sigmamind", json!({"dynamic_variables": "merge"})).status, 200);
     let merged = rig.patch("sigmamind", r#"{"dynamicVariables":{"plan":"b"}}"#).json();
     assert_eq!(merged["dynamicVariables"], json!({"customer_name": "Ann", "plan": "b"}));
 }
@@ -155,25 +155,25 @@ fn numbers_come_back_digit_for_digit() {
         [("sigmamind", "dynamicVariables"), ("cuadra", "metadata"), ("agentphone", "metadata")]
     {
         let reply = rig.patch(vendor, &format!(r#"{{"{member}":{map}}}"#));
-        assert!(reply.body.contains(&format!(r#""{member}":{map}"#)), "{vendor}: {}", reply.body);
+        assert!(reply.text().contains(&format!(r#""{member}":{map}"#)), "{vendor}: {}", reply.text());
         let read = rig.get(vendor, &rig.path(vendor));
-        assert!(read.body.contains(map), "{vendor}: {}", read.body);
+        assert!(read.text().contains(map), "{vendor}: {}", read.text());
     }
     let whole = r#"{"chatId":"n","status":"in_progress","x":1.500}"#;
-    assert_eq!(rig.control_text("PUT", "/conversations/sigmamind/n", whole).status, 200);
-    assert_eq!(rig.get("sigmamind", "/v1/chats/n").body, whole);
+    assert_eq!(rig.ask("PUT", "/conversations/sigmamind/n", whole).status, 200);
+    assert_eq!(rig.get("sigmamind", "/v1/chats/n").text(), whole);
 }
 
 #[test]
 fn a_reset_brings_everything_back() {
     let rig = Rig::new();
-    for vendor in VENDORS {
-        assert_eq!(rig.patch(vendor, common::effective(vendor)).status, 200, "{vendor}");
+    for vendor in vendors() {
+        assert_eq!(rig.patch(vendor, rig.effective(vendor)).status, 200, "{vendor}");
     }
     rig.fault(&json!({"mode": "status"}));
-    rig.control("PUT", "/credentials/kakiyo", &json!({"accept": []}));
+    rig.ask("PUT", "/credentials/kakiyo", json!({"accept": []}));
     let before = rig.entries("kakiyo").last().unwrap()["sequence"].as_u64().unwrap();
-    assert_eq!(rig.control("POST", "/reset", &Value::Null).status, 200);
+    assert_eq!(rig.ask("POST", "/reset", &Value::Null).status, 200);
     assert_eq!(rig.get("agentphone", &rig.path("agentphone")).json()["metadata"]["orderId"], "ORD-12345");
     assert_eq!(rig.get("chatling", &rig.path("chatling")).json()["data"]["archived"], 0);
     assert_eq!(rig.get("kakiyo", "/v1/verify").status, 200);

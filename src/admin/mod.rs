@@ -20,7 +20,9 @@ use tower::Service;
 use self::metrics::Metrics;
 use self::vitals::{Readiness, RuntimeState};
 use crate::gateway::snapshot::Snapshot;
+use crate::server::IncomingRequest;
 use crate::settings;
+use crate::types::bearer;
 use crate::types::body::{self, Body};
 use crate::types::code::Code;
 use crate::types::problem::Problem;
@@ -84,8 +86,8 @@ impl Admin {
                 let detail = "Off loopback this is served only with a token; set [admin] token.";
                 return problem(Problem::new(Code::NotFound, detail));
             };
-            let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-            let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+            let given =
+                request.headers().get(header::AUTHORIZATION).and_then(bearer::token).unwrap_or_default();
             if !bool::from(given.as_bytes().ct_eq(token.expose().as_bytes())) {
                 let refusal = Problem::new(
                     Code::CallerUnauthenticated,
@@ -122,7 +124,7 @@ fn typed(status: StatusCode, kind: &'static str, body: impl Into<bytes::Bytes>) 
     response
 }
 
-impl Service<Request<Incoming>> for Admin {
+impl Service<IncomingRequest> for Admin {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -131,7 +133,7 @@ impl Service<Request<Incoming>> for Admin {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+    fn call(&mut self, incoming: IncomingRequest) -> Self::Future {
+        ready(Ok(self.answer(&incoming.request)))
     }
 }

@@ -9,7 +9,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use parlance_adapters::json::{Raw, Reader};
-use parlance_adapters::{ALL, Place, Spec};
+use parlance_adapters::{ALL, SettingPlacement, Spec};
 use parlance_sandbox::{Options, Sandbox};
 use serde_json::Value;
 
@@ -231,8 +231,8 @@ fn section(text: &mut String, heading: &str, body: &str) {
 fn headers(spec: &Spec, entry: &Value) -> String {
     let credential = spec.credential.header();
     let settings = spec.settings.iter().filter_map(|setting| match setting.place {
-        Place::Header(name) => Some(name),
-        Place::Path => None,
+        SettingPlacement::Header(name) => Some(name),
+        SettingPlacement::Path => None,
     });
     let shown: Vec<&str> = settings.chain(["content-type", "idempotency-key", credential.as_str()]).collect();
     let mut text = String::new();

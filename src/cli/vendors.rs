@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use parlance_adapters::canonical::Field;
-use parlance_adapters::{ALL, Row, Spec, docs};
+use parlance_adapters::{ALL, Row, Spec, docs, fields};
 use serde_json::{Value, json};
 
 fn row(spec: &Spec, field: Field) -> Option<&Row> {
-    spec.rows.iter().find(|row| row.field == field)
+    spec.row(field)
 }
 
 /// As a table in Markdown, which a terminal shows as well as a browser.
@@ -16,7 +16,7 @@ pub(super) fn table() -> String {
     let heading =
         ["member".to_owned()].into_iter().chain(ALL.iter().map(|adapter| adapter.spec().vendor.to_owned()));
     lines.push(heading.collect());
-    for field in Field::ALL {
+    for field in fields() {
         let cells = ALL.iter().map(|adapter| match row(adapter.spec(), field) {
             Some(row) => format!("`{}`: {}", row.wire, docs::describe(row)),
             None => "–".to_owned(),
@@ -30,15 +30,20 @@ pub(super) fn table() -> String {
         "members put in as they are, if the upstream allows it".to_owned()
     }));
     lines.push(about("*reported*", |spec| {
-        spec.reports.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        spec.reported_members.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     }));
-    lines.push(about("*request*", |spec| format!("`PATCH {}`", spec.path)));
+    lines.push(about("*request*", |spec| {
+        let calls = spec.update.iter().map(|call| format!("`{} {}`", call.method, call.path));
+        calls.collect::<Vec<_>>().join(", ")
+    }));
     lines.push(about("*credential*", |spec| format!("`{}`", spec.credential.shown())));
     lines.push(about("*own settings*", |spec| {
         let keys: Vec<String> = spec.settings.iter().map(|setting| format!("`{}`", setting.key)).collect();
         if keys.is_empty() { "–".to_owned() } else { keys.join(", ") }
     }));
-    lines.push(about("*merge patch of an object*", |spec| if spec.reads { "yes" } else { "no" }.to_owned()));
+    lines.push(about("*merge patch of an object*", |spec| {
+        if spec.is_mergeable() { "yes" } else { "no" }.to_owned()
+    }));
     markdown(&lines)
 }
 
@@ -58,8 +63,7 @@ fn markdown(lines: &[Vec<String>]) -> String {
 pub(super) fn json() -> Value {
     let vendors = ALL.iter().map(|adapter| {
         let spec = adapter.spec();
-        let members: serde_json::Map<String, Value> = Field::ALL
-            .into_iter()
+        let members: serde_json::Map<String, Value> = fields()
             .map(|field| {
                 let support = row(spec, field).map(|row| json!({ "wire": row.wire, "takes": docs::describe(row) }));
                 (field.name().to_owned(), support.unwrap_or(Value::Null))
@@ -70,12 +74,12 @@ pub(super) fn json() -> Value {
             "title": spec.title,
             "documentation": spec.docs,
             "base_url": spec.base_url,
-            "request": { "method": "PATCH", "path": spec.path },
+            "request": spec.update.first().map(|call| json!({ "method": call.method.as_str(), "path": call.path })),
             "credential": spec.credential.shown(),
             "settings": spec.settings.iter().map(|setting| json!({ "key": setting.key, "about": setting.about })).collect::<Vec<_>>(),
             "members": members,
-            "reports": spec.reports,
-            "merge_patch": spec.reads,
+            "reports": spec.reported_members,
+            "merge_patch": spec.is_mergeable(),
             "idempotency_key": spec.idempotency_key,
             "rate_limit": spec.rate_limit.map(|(requests, seconds)| json!({ "requests": requests, "per_seconds": seconds })),
             "example": { "id": spec.example.id, "patch": serde_json::from_str::<Value>(spec.example.patch).unwrap_or(Value::Null) },

@@ -6,13 +6,14 @@ use std::time::Duration;
 use http::{Request, Response};
 
 use super::resource::Resource;
+use crate::server::tls::ClientIdentity;
 use crate::telemetry::traffic::Traffic;
 use crate::types::body::Body;
 use crate::types::code::{AnsweredBy, Applied, Code};
 use crate::types::problem::Problem;
 use crate::types::request_id::RequestId;
 
-/// A request with its id and its resource.
+/// A request with its id, its resource and its client.
 #[derive(Debug)]
 pub(super) struct IdentifiedRequest<B> {
     /// The request.
@@ -21,6 +22,8 @@ pub(super) struct IdentifiedRequest<B> {
     pub id: RequestId,
     /// The resource that its path names.
     pub resource: Resource,
+    /// Names in the client's certificate; `None` without one.
+    pub client: Option<Arc<ClientIdentity>>,
 }
 
 /// Request context that the handler returns with its response.

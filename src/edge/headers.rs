@@ -1,4 +1,4 @@
-//! What a request's head asks for: media type, preferences, dry run, keys. Pure readings of headers and query.
+//! Request head: media type, preferences, dry run, keys, trace. Pure readings of headers and query.
 
 use http::request::Parts;
 use http::uri::Authority;
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use crate::types::code::Code;
 use crate::types::problem::Problem;
 
-/// RFC 7240, as far as it is known here.
+/// Preferences of RFC 7240 that the API honours; others are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Preferences {
     /// `handling=lenient`
@@ -16,7 +16,11 @@ pub(super) struct Preferences {
     pub minimal: bool,
 }
 
-/// RFC 9112 3.2: exactly one `Host`, and a valid one.
+/// Requires exactly one valid `Host` (RFC 9112 3.2).
+///
+/// # Errors
+///
+/// `invalid-header`; the connection is closed.
 pub(super) fn host(head: &Parts) -> Result<(), Problem> {
     if head.version > Version::HTTP_11 {
         return Ok(());
@@ -42,7 +46,7 @@ pub(super) fn host(head: &Parts) -> Result<(), Problem> {
         .header(header::CONNECTION, "close"))
 }
 
-/// A name or an IPv4 address, perhaps with a port, which is what nearly everybody sends: valid at a glance.
+/// True for a name or an IPv4 address with or without a port: the common forms, for which no URI is parsed.
 fn is_plain_host(host: &str) -> bool {
     let (name, port) = host.split_once(':').unwrap_or((host, "0"));
     !name.is_empty()
@@ -51,8 +55,12 @@ fn is_plain_host(host: &str) -> bool {
         && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What hyper lets through and another server in the chain might read in another way (RFC 9112 6.1), and what is asked
-/// for that is not done here.
+/// Rejects framing that hyper accepts and another server could read otherwise (RFC 9112 6.1), and an `Expect` that is
+/// not met here.
+///
+/// # Errors
+///
+/// `invalid-header`; the connection is closed.
 pub(super) fn framing(head: &Parts) -> Result<(), Problem> {
     let refuse =
         |detail: &str| Err(Problem::new(Code::InvalidHeader, detail).header(header::CONNECTION, "close"));
@@ -62,14 +70,18 @@ pub(super) fn framing(head: &Parts) -> Result<(), Problem> {
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {}
         _ => return refuse("The only Transfer-Encoding is chunked, given once."),
     }
-    let mut wishes = head.headers.get_all(header::EXPECT).iter();
-    if wishes.any(|wish| !wish.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    let mut expectations = head.headers.get_all(header::EXPECT).iter();
+    if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return refuse("The only Expect that can be met is 100-continue.");
     }
     Ok(())
 }
 
-/// `?dry_run=true|false`, and nothing else.
+/// Parses the query: `dry_run=true` or `dry_run=false`, and nothing else.
+///
+/// # Errors
+///
+/// `invalid-query`.
 pub(super) fn dry_run(query: Option<&str>) -> Result<bool, Problem> {
     match query {
         None | Some("" | "dry_run=false") => Ok(false),
@@ -81,7 +93,11 @@ pub(super) fn dry_run(query: Option<&str>) -> Result<bool, Problem> {
     }
 }
 
-/// Whether the body is a merge patch; refuses what is neither that nor JSON.
+/// True if the body is a merge patch (RFC 7396), false if it is JSON.
+///
+/// # Errors
+///
+/// `unsupported-media-type`.
 pub(super) fn is_merge_patch(headers: &HeaderMap) -> Result<bool, Problem> {
     let refuse = |detail: &str| Err(Problem::new(Code::UnsupportedMediaType, detail));
     if headers
@@ -113,7 +129,7 @@ pub(super) fn is_merge_patch(headers: &HeaderMap) -> Result<bool, Problem> {
     Ok(merge)
 }
 
-/// Reads every `Prefer`; what is not known is ignored, as RFC 7240 wants it. The first of two words for one counts.
+/// Parses every `Prefer`. Unknown preferences are ignored; of two values for one the first counts (RFC 7240 2).
 pub(super) fn preferences(headers: &HeaderMap) -> Preferences {
     const PREFER: HeaderName = HeaderName::from_static("prefer");
     let (mut handling, mut returning) = (None, None);
@@ -132,7 +148,11 @@ pub(super) fn preferences(headers: &HeaderMap) -> Preferences {
     Preferences { lenient: handling.unwrap_or_default(), minimal: returning.unwrap_or_default() }
 }
 
-/// The caller's `Idempotency-Key`: 1 to 255 visible ASCII characters, bare or as a quoted string.
+/// Parses `Idempotency-Key`: 1 to 255 visible ASCII characters, bare or as a quoted string.
+///
+/// # Errors
+///
+/// `invalid-header`.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     const KEY: HeaderName = HeaderName::from_static("idempotency-key");
     let mut keys = headers.get_all(KEY).iter();
@@ -150,7 +170,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     Ok(Some(text.to_owned()))
 }
 
-/// The vendor's part of the caller's trace (W3C Trace Context): same trace, a span of its own.
+/// Trace context for the vendor's request (W3C Trace Context): the caller's trace with a new span id.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
     let given = headers.get("traceparent")?.to_str().ok()?;
     let mut parts = given.split('-');

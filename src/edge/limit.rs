@@ -1,5 +1,5 @@
-//! Requests at a time, over all connections. What is beyond the limit is refused at once: a queue would answer
-//! requests whose callers are gone.
+//! Limit of requests in flight over all connections. A request above it is refused at once: a queue would answer
+//! callers that have hung up.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,14 +16,14 @@ use crate::gateway::snapshot::Snapshot;
 use crate::types::code::Code;
 use crate::types::problem::Problem;
 
-/// Puts [`Limit`] around a service. A clone counts with it.
+/// Puts [`Limit`] around a service. Clones share the count.
 #[derive(Debug, Clone)]
 pub(super) struct LimitLayer {
-    live: Arc<ArcSwap<Snapshot>>,
+    current: Arc<ArcSwap<Snapshot>>,
     in_flight: Arc<InFlight>,
 }
 
-/// What the limit counts.
+/// Counters of the limit.
 #[derive(Debug, Default)]
 pub struct InFlight {
     running: AtomicUsize,
@@ -31,21 +31,21 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Requests that are being answered.
+    /// Requests in flight.
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// Requests that were refused because too many were running.
+    /// Requests refused because too many were in flight.
     pub fn shed(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
     }
 }
 
 impl LimitLayer {
-    /// The limit is whatever the live configuration says when a request comes.
-    pub(super) fn new(live: Arc<ArcSwap<Snapshot>>, in_flight: Arc<InFlight>) -> Self {
-        LimitLayer { live, in_flight }
+    /// Creates the layer; each request meets the limit of the configuration that is current when it comes.
+    pub(super) fn new(current: Arc<ArcSwap<Snapshot>>, in_flight: Arc<InFlight>) -> Self {
+        LimitLayer { current, in_flight }
     }
 }
 
@@ -53,15 +53,15 @@ impl<S> Layer<S> for LimitLayer {
     type Service = Limit<S>;
 
     fn layer(&self, inner: S) -> Limit<S> {
-        Limit { inner, live: Arc::clone(&self.live), in_flight: Arc::clone(&self.in_flight) }
+        Limit { inner, current: Arc::clone(&self.current), in_flight: Arc::clone(&self.in_flight) }
     }
 }
 
-/// Lets as many requests in as may run at a time.
+/// Passes requests on up to the limit.
 #[derive(Debug, Clone)]
 pub(super) struct Limit<S> {
     inner: S,
-    live: Arc<ArcSwap<Snapshot>>,
+    current: Arc<ArcSwap<Snapshot>>,
     in_flight: Arc<InFlight>,
 }
 
@@ -78,19 +78,19 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let place = InFlightPermit::take(&self.in_flight, self.live.load().settings.server.max_in_flight);
-        let inner = place.as_ref().map(|_| self.inner.call(request));
-        Limited { inner, _place: place }
+        let permit = InFlightPermit::take(&self.in_flight, self.current.load().settings.server.max_in_flight);
+        let inner = permit.as_ref().map(|_| self.inner.call(request));
+        Limited { inner, _permit: permit }
     }
 }
 
-/// One of the places, until it is dropped.
+/// One request in flight, until it is dropped.
 #[derive(Debug)]
 struct InFlightPermit(Arc<InFlight>);
 
 impl InFlightPermit {
-    fn take(in_flight: &Arc<InFlight>, places: usize) -> Option<Self> {
-        let one_more = |running| (running < places).then_some(running + 1);
+    fn take(in_flight: &Arc<InFlight>, limit: usize) -> Option<Self> {
+        let one_more = |running| (running < limit).then_some(running + 1);
         if in_flight.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
             in_flight.shed.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -106,12 +106,12 @@ impl Drop for InFlightPermit {
 }
 
 pin_project! {
-    /// The answer on its way, or none because there was no place.
+    /// Future of the response; without `inner` the request was refused.
     #[derive(Debug)]
     pub(super) struct Limited<F> {
         #[pin]
         inner: Option<F>,
-        _place: Option<InFlightPermit>,
+        _permit: Option<InFlightPermit>,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The API listener's middleware, in the order in which a request meets it. The upstreams' stack is in `upstream`.
+//! Public API: the listener's middleware, outermost first, and the handler.
 
 mod api;
 mod context;
@@ -13,8 +13,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use tower::{Service, ServiceBuilder};
 
 use self::api::Api;
@@ -22,27 +21,28 @@ use self::limit::LimitLayer;
 use self::observe::ObserveLayer;
 use self::rescue::RescueLayer;
 use crate::gateway::snapshot::Snapshot;
+use crate::server::IncomingRequest;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::traffic::Answers;
 use crate::types::body::Body;
 use crate::types::deadline::Shutdown;
 pub use limit::InFlight;
 
-/// Every request to the API listener goes through this. At the cutoff all that are under way are answered.
+/// Builds the service of the API listener. At shutdown every request in flight is answered.
 pub fn service(
-    live: Arc<ArcSwap<Snapshot>>,
-    cutoff: Shutdown,
-    load: Arc<InFlight>,
+    current: Arc<ArcSwap<Snapshot>>,
+    shutdown: Shutdown,
+    in_flight: Arc<InFlight>,
     log: AccessLog,
     answers: Arc<Answers>,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send
+) -> impl Service<IncomingRequest, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send
 {
     ServiceBuilder::new()
-        // Outermost, so that every answer, refusals and rescues included, has its id, its times and its log line, and is counted.
+        // Outermost: every response, that of a rejection or a panic too, has an id, times and a log line, and is counted.
         .layer(ObserveLayer::new(log, answers))
-        // Outside of everything that can fail.
+        // Around everything that can fail.
         .layer(RescueLayer)
-        // One limit for all connections, not one for each; full is said at once.
-        .layer(LimitLayer::new(Arc::clone(&live), load))
-        .service(Api::new(live, cutoff))
+        // One limit for all connections.
+        .layer(LimitLayer::new(Arc::clone(&current), in_flight))
+        .service(Api::new(current, shutdown))
 }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Response};
+use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::context::{ContextResponse, IdentifiedRequest, RequestContext};
 use super::resource::Resource;
+use crate::server::IncomingRequest;
 use crate::telemetry::access::{Access, AccessLog};
 use crate::telemetry::labels::RequestLabels;
 use crate::telemetry::traffic::{Answers, CALLER_GONE_STATUS, Traffic};
@@ -89,9 +91,9 @@ pub(super) struct Observe<S> {
     recorder: Arc<Recorder>,
 }
 
-impl<S, B> Service<Request<B>> for Observe<S>
+impl<S> Service<IncomingRequest> for Observe<S>
 where
-    S: Service<IdentifiedRequest<B>, Response = ContextResponse, Error = Infallible>,
+    S: Service<IdentifiedRequest<Incoming>, Response = ContextResponse, Error = Infallible>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -101,7 +103,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, IncomingRequest { request, client }: IncomingRequest) -> Self::Future {
         let head = Head {
             started: Instant::now(),
             id: RequestId::of(request.headers()),
@@ -109,8 +111,8 @@ where
             resource: Resource::of(request.uri().path()),
         };
         let recorder = Arc::clone(&self.recorder);
-        let inner =
-            self.inner.call(IdentifiedRequest { request, id: head.id.clone(), resource: head.resource });
+        let identified = IdentifiedRequest { request, id: head.id.clone(), resource: head.resource, client };
+        let inner = self.inner.call(identified);
         Observing { inner, recorder, head, done: false }
     }
 }

@@ -1,10 +1,10 @@
-//! The OpenAPI 3.1 document, from the same tables as the translation itself.
+//! OpenAPI 3.1 document, generated from the tables that translation reads.
 
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use parlance_adapters::canonical::{FaultCode, Field};
-use parlance_adapters::{ALL, docs};
+use parlance_adapters::canonical::{Field, Role, Status};
+use parlance_adapters::{ALL, docs, fault_codes, fields};
 use serde_json::{Map, Value, json};
 
 use crate::types::code::Code;
@@ -68,7 +68,7 @@ pub fn value() -> Value {
     })
 }
 
-/// What any request may be answered: it has no valid `Host`, or the gateway is full.
+/// Problem that any request may get: it has no valid `Host`, or the gateway is full.
 fn any_problem() -> Value {
     json!({
         "description": "A problem.",
@@ -138,7 +138,7 @@ fn patch() -> Value {
     })
 }
 
-/// Every vendor's own sample.
+/// The sample update of each vendor.
 fn examples() -> Value {
     let examples: Map<String, Value> = ALL
         .iter()
@@ -153,12 +153,12 @@ fn examples() -> Value {
 
 fn request_schema() -> Value {
     let mut members = Map::new();
-    for field in Field::ALL {
+    for field in fields() {
         let support: Vec<String> = ALL
             .iter()
             .filter_map(|adapter| {
                 let spec = adapter.spec();
-                let row = spec.rows.iter().find(|row| row.field == field)?;
+                let row = spec.row(field)?;
                 Some(format!("{} (`{}`): {}", spec.title, row.wire, docs::describe(row)))
             })
             .collect();
@@ -172,6 +172,8 @@ fn request_schema() -> Value {
                 "additionalProperties": false,
             }),
             Field::Archived | Field::Important => json!({ "type": "boolean" }),
+            Field::Status => json!({ "type": "string" }),
+            Field::Tags => json!({ "type": "array", "items": { "type": "string" } }),
         };
         if let Value::Object(schema) = &mut schema {
             let about = format!("{} Taken by: {}.", field.about(), support.join("; "));
@@ -200,8 +202,8 @@ fn time(about: &str) -> Value {
     json!({ "type": ["string", "null"], "pattern": "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d+)?Z$", "description": about })
 }
 
-fn one_of(words: &[&str], about: &str) -> Value {
-    let words: Vec<Value> = words.iter().map(|word| json!(word)).chain([Value::Null]).collect();
+fn one_of(words: impl Iterator<Item = &'static str>, about: &str) -> Value {
+    let words: Vec<Value> = words.map(|word| json!(word)).chain([Value::Null]).collect();
     json!({ "enum": words, "description": about })
 }
 
@@ -224,7 +226,7 @@ fn conversation_schema() -> Value {
             "vendor": { "enum": vendors() },
             "upstream": { "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$" },
             "title": optional("string", "Title."),
-            "status": one_of(&["active", "ended", "error", "deleted", "other"], "State."),
+            "status": one_of(Status::ALL.iter().map(|status| status.as_str()), "State."),
             "archived": optional("boolean", "Put away."),
             "important": optional("boolean", "Marked as important."),
             "context": { "description": "What the vendor's AI agent knows about this conversation: whatever JSON the vendor keeps." },
@@ -252,7 +254,7 @@ fn message_schema() -> Value {
         "additionalProperties": false,
         "properties": {
             "id": optional("string", "The vendor's id."),
-            "role": one_of(&["user", "assistant", "system", "tool", "other"], "Who wrote it."),
+            "role": one_of(Role::ALL.iter().map(|role| role.as_str()), "Who wrote it."),
             "text": optional("string", "What it says."),
             "created_at": time("When it was written or received."),
             "attachments": { "type": "array", "minItems": 1, "items": { "type": "object", "additionalProperties": false, "properties": {
@@ -306,7 +308,7 @@ fn problem_schema() -> Value {
     let kinds: Vec<String> =
         Code::ALL.iter().map(|code| format!("urn:parlance:problem:{}", code.as_str())).collect();
     let codes: Vec<&str> =
-        FaultCode::ALL.iter().map(|code| code.as_str()).chain([Code::VendorRejected.as_str()]).collect();
+        fault_codes().map(|code| code.as_str()).chain([Code::VendorRejected.as_str()]).collect();
     json!({
         "type": "object",
         "description": "RFC 9457.",

@@ -10,6 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::server::tls::ClientIdentity;
 use crate::settings;
+use crate::types::bearer;
 use crate::types::code::Code;
 use crate::types::problem::Problem;
 use crate::types::rate_limiter::RateLimiter;
@@ -57,18 +58,18 @@ impl Callers {
     ///
     /// A caller is known by its key or by a name in its client certificate. A key that is sent must be right, and must
     /// not belong to another caller than the certificate does.
-    pub fn admit(&self, head: &Parts) -> Result<Option<&Caller>, Problem> {
+    pub fn admit(&self, head: &Parts, client: Option<&ClientIdentity>) -> Result<Option<&Caller>, Problem> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let by_certificate = self.by_certificate(head)?;
+        let by_certificate = client.map_or(Ok(None), |client| self.by_certificate(client))?;
         let caller = match self.by_key(head)? {
             Some(caller) if by_certificate.is_some_and(|other| other.name != caller.name) => {
                 return Err(unknown("The key and the client certificate belong to different callers."));
             }
             Some(caller) => caller,
             None => by_certificate.ok_or_else(|| {
-                unknown(match head.extensions.get::<Arc<ClientIdentity>>() {
+                unknown(match client {
                     None => "Send the key that was given to you: Authorization: Bearer <key>.",
                     Some(_) => {
                         "The client certificate names no caller that is known here, and no key was sent."
@@ -91,7 +92,7 @@ impl Callers {
         let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
         let key = match (values.next(), values.next()) {
             (None, _) => return Ok(None),
-            (Some(value), None) => value.to_str().ok().and_then(bearer),
+            (Some(value), None) => bearer::token(value),
             _ => None,
         };
         let hash: [u8; 32] = Sha256::digest(key.unwrap_or_default()).into();
@@ -111,10 +112,11 @@ impl Callers {
     }
 
     /// The one caller that the client's certificate names.
-    fn by_certificate(&self, head: &Parts) -> Result<Option<&Caller>, Problem> {
-        let Some(peer) = head.extensions.get::<Arc<ClientIdentity>>() else { return Ok(None) };
-        let mut named =
-            self.0.iter().filter(|caller| caller.settings.certificate_names.iter().any(|name| peer.is(name)));
+    fn by_certificate(&self, client: &ClientIdentity) -> Result<Option<&Caller>, Problem> {
+        let mut named = self
+            .0
+            .iter()
+            .filter(|caller| caller.settings.certificate_names.iter().any(|name| client.is(name)));
         match (named.next(), named.next()) {
             (_, Some(_)) => Err(unknown("The client certificate names more than one caller.")),
             (caller, None) => Ok(caller),
@@ -125,11 +127,6 @@ impl Callers {
 fn unknown(detail: &str) -> Problem {
     Problem::new(Code::CallerUnauthenticated, detail)
         .header(header::WWW_AUTHENTICATE, "Bearer realm=\"parlance\"")
-}
-
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, key) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 /// Refuses an upstream that the caller was not granted.
@@ -161,14 +158,10 @@ mod tests {
         }
     }
 
-    fn head(keys: &[&str], peer: Option<&[&str]>) -> Parts {
+    fn head(keys: &[&str]) -> Parts {
         let mut request = http::Request::new(());
         for key in keys {
             request.headers_mut().append(header::AUTHORIZATION, key.parse().unwrap());
-        }
-        if let Some(names) = peer {
-            let exact = names.iter().map(|&name| name.to_owned()).collect();
-            request.extensions_mut().insert(Arc::new(ClientIdentity { dns: Vec::new(), exact }));
         }
         request.into_parts().0
     }
@@ -201,43 +194,47 @@ mod tests {
             (&["Bearer k2"], Some(&["crm"]), None),
         ];
         for (keys, peer, expected) in table {
-            let head = head(keys, *peer);
-            let admitted = callers.admit(&head);
+            let client = peer.map(|names| ClientIdentity {
+                dns: Vec::new(),
+                exact: names.iter().map(|&name| name.to_owned()).collect(),
+            });
+            let head = head(keys);
+            let admitted = callers.admit(&head, client.as_ref());
             match (expected, admitted) {
                 (Some(name), Ok(Some(caller))) => assert_eq!(*caller.name, **name),
                 (None, Err(problem)) => assert_eq!(problem.code, Code::CallerUnauthenticated),
                 (_, admitted) => panic!("{keys:?} {peer:?}: {admitted:?}"),
             }
         }
-        assert!(Callers::default().admit(&head(&["Bearer k3"], None)).unwrap().is_none());
+        assert!(Callers::default().admit(&head(&["Bearer k3"]), None).unwrap().is_none());
     }
 
     #[test]
     fn the_key_of_nothing_opens_nothing() {
         let callers = Callers::new(&[caller("crm", "", &[])], None);
-        assert!(callers.admit(&head(&["Bearer "], None)).is_err());
-        assert!(callers.admit(&head(&["Basic x"], None)).is_err());
+        assert!(callers.admit(&head(&["Bearer "]), None).is_err());
+        assert!(callers.admit(&head(&["Basic x"]), None).is_err());
     }
 
     #[test]
     fn a_limit_is_kept_and_outlives_a_reload_that_leaves_it_as_it_is() {
         let rate = Rate { requests: 3, per: Duration::from_secs(3600) };
         let limited = settings::Caller { rate_limit: Some(rate), ..caller("crm", "k1", &[]) };
-        let head = head(&["Bearer k1"], None);
+        let head = head(&["Bearer k1"]);
         let callers = Callers::new(std::slice::from_ref(&limited), None);
         for _ in 0..3 {
-            assert!(callers.admit(&head).is_ok());
+            assert!(callers.admit(&head, None).is_ok());
         }
-        let problem = callers.admit(&head).unwrap_err();
+        let problem = callers.admit(&head, None).unwrap_err();
         assert_eq!(problem.code, Code::CallerRateLimited);
         assert!((1..=1200).contains(&problem.retry_after.unwrap()), "{:?}", problem.retry_after);
 
         let same = Callers::new(std::slice::from_ref(&limited), Some(&callers));
-        assert!(same.admit(&head).is_err());
+        assert!(same.admit(&head, None).is_err());
         let more = Rate { requests: 4, ..rate };
         let changed = settings::Caller { rate_limit: Some(more), ..limited };
         let changed = Callers::new(&[changed], Some(&callers));
-        assert!(changed.admit(&head).is_ok());
+        assert!(changed.admit(&head, None).is_ok());
         assert!(changed.limited().eq([("crm", 2)]), "what was counted stays, whatever the limit is");
     }
 }

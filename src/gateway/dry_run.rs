@@ -1,48 +1,84 @@
-//! Dry run: the vendor's request, shown and not sent.
+//! Dry run: shows the vendor's request and sends nothing.
 
 use parlance_adapters::canonical::Warning;
-use parlance_adapters::json::quote;
-use parlance_adapters::{Call, Target};
+use parlance_adapters::{Encoded, Target};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::upstream::Upstream;
 
-/// What would have been sent.
-pub(super) fn preview(upstream: &Upstream, target: &Target<'_>, call: Call<'_>) -> Vec<u8> {
+#[derive(Serialize)]
+struct DryRun<'a> {
+    dry_run: bool,
+    id: &'a str,
+    vendor: &'static str,
+    upstream: &'a str,
+    request: ShownRequest<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<ShownWarning<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownRequest<'a> {
+    method: &'a str,
+    url: String,
+    headers: Map<String, Value>,
+    /// The body as it would be sent, so that numbers keep their digits.
+    body: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct ShownWarning<'a> {
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
+    detail: &'a str,
+}
+
+/// Renders the request as canonical JSON, with its credential as `***`. A merge patch is shown unmerged.
+pub(super) fn render(upstream: &Upstream, target: &Target, encoded: Encoded) -> Vec<u8> {
     let spec = upstream.settings.vendor.spec();
-    let mut warnings = call.warnings;
-    if call.needs_stored_context {
-        warnings.push(Warning {
+    let (mut call, is_unmerged) = match encoded {
+        Encoded::Ready(call) => (call, false),
+        Encoded::NeedsStored(pending) => (pending.into_unmerged(), true),
+    };
+    if is_unmerged {
+        call.warnings.push(Warning {
             code: "unmerged",
             pointer: Some("/context".to_owned()),
             detail: "The body shows the context of the patch; the stored one would be read and merged with it first.".to_owned(),
         });
     }
-    let mut out = Vec::with_capacity(1024);
-    let text = |out: &mut Vec<u8>, name: &str, value: &str| {
-        out.extend_from_slice(name.as_bytes());
-        quote(value, out);
+    let (head, body) = call.request.into_parts();
+    let text = String::from_utf8_lossy(&body);
+    // A body that is no JSON, such as a form, is shown as a string.
+    let quoted = Value::from(text.as_ref()).to_string();
+    let shown =
+        serde_json::from_str(&text).or_else(|_| serde_json::from_str(&quoted)).unwrap_or(RawValue::NULL);
+    let credential = [(spec.credential.header().to_string(), Value::from("***"))];
+    let headers = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()));
+    let warnings = call.warnings.iter().map(|warning| ShownWarning {
+        code: warning.code,
+        pointer: warning.pointer.as_deref(),
+        detail: &warning.detail,
+    });
+    let shown = DryRun {
+        dry_run: true,
+        id: target.id(),
+        vendor: spec.vendor,
+        upstream: &upstream.name,
+        request: ShownRequest {
+            method: head.method.as_str(),
+            url: head.uri.to_string(),
+            headers: credential.into_iter().chain(headers).collect(),
+            body: shown,
+        },
+        warnings: warnings.collect(),
     };
-    text(&mut out, "{\"dry_run\":true,\"id\":", target.id());
-    text(&mut out, ",\"vendor\":", spec.vendor);
-    text(&mut out, ",\"upstream\":", &upstream.settings.adapter.name);
-    text(&mut out, ",\"request\":{\"method\":", call.request.method().as_str());
-    text(&mut out, ",\"url\":", &call.request.uri().to_string());
-    text(&mut out, ",\"headers\":{", spec.credential.header().as_str());
-    out.extend_from_slice(b":\"***\"");
-    for (name, value) in call.request.headers() {
-        text(&mut out, ",", name.as_str());
-        text(&mut out, ":", value.to_str().unwrap_or_default());
-    }
-    out.extend_from_slice(b"},\"body\":");
-    out.extend_from_slice(call.request.body());
-    out.push(b'}');
-    for (at, warning) in warnings.iter().enumerate() {
-        out.extend_from_slice(if at == 0 { b",\"warnings\":[" } else { b"," });
-        warning.write(&mut out);
-    }
-    if !warnings.is_empty() {
-        out.push(b']');
-    }
-    out.push(b'}');
-    out
+    // Strings and checked JSON alone: nothing of it can fail to be written.
+    serde_json::to_vec(&shown).unwrap_or_default()
 }

@@ -1,123 +1,138 @@
-//! Failures of adapters and transport, translated into problems.
+//! Failures of adapters and of transport, translated into problems.
 
-use bytes::Bytes;
-use http::{HeaderMap, Response};
-use parlance_adapters::{Failure, FailureKind};
+use parlance_adapters::{DecodeError, Failure, FailureKind, ValidationError};
 
 use crate::types::code::{AnsweredBy, Applied, Code, ProxyError};
 use crate::types::problem::{FieldError, Problem, VendorPart};
+use crate::types::retry_after;
 use crate::upstream::Upstream;
-use crate::upstream::transport::{TransportError, TransportErrorKind};
+use crate::upstream::transport::{Reply, TransportError, TransportErrorKind};
 
-impl Problem {
-    /// With the upstream that it is about.
-    #[must_use]
-    pub fn about(mut self, upstream: &Upstream) -> Self {
-        let part = VendorPart {
-            vendor: upstream.settings.vendor.spec().vendor,
-            upstream: upstream.settings.adapter.name.clone(),
-            ..VendorPart::default()
-        };
-        self.vendor = Some(Box::new(part));
-        self
-    }
-
-    /// What happened on the way to the vendor and back.
-    pub fn from_transport(error: TransportError, upstream: &Upstream) -> Self {
-        let code = match error.kind {
-            TransportErrorKind::Full => Code::Overloaded,
-            TransportErrorKind::Unreachable => Code::VendorUnreachable,
-            TransportErrorKind::Timeout => Code::VendorTimeout,
-            TransportErrorKind::Invalid => Code::VendorInvalidResponse,
-            TransportErrorKind::TooLarge => Code::VendorResponseTooLarge,
-            TransportErrorKind::Unauthenticated => Code::VendorUnauthenticated,
-            TransportErrorKind::Unavailable => Code::VendorUnavailable,
-            TransportErrorKind::RateLimited => Code::VendorRateLimited,
-            TransportErrorKind::Failed => Code::VendorError,
-            TransportErrorKind::UnexpectedStatus => Code::VendorUnexpectedStatus,
-            TransportErrorKind::Shutdown if error.applied == Applied::No => Code::Draining,
-            TransportErrorKind::Shutdown => Code::VendorTimeout,
-        };
-        let mut problem = Problem::new(code, error.detail).about(upstream);
-        problem.applied = error.applied;
-        if error.shed || error.kind == TransportErrorKind::Shutdown {
-            problem.answered_by = AnsweredBy::Gateway;
-        }
-        // Another replica takes it, or the one that comes in the place of this one.
-        problem.retry_after = error.retry_after.or((code == Code::Draining).then_some(1));
-        if let Some(part) = &mut problem.vendor {
-            part.status = error.status;
-            part.proxy_error = Some(error.proxy_error);
-        }
-        problem
-    }
-
-    /// What the vendor's unsuccessful answer means.
-    pub fn from_failure(failure: Failure, status: u16, upstream: &Upstream) -> Self {
-        let title = upstream.settings.vendor.spec().title;
-        let code = match failure.kind {
-            FailureKind::Rejected => Code::VendorRejected,
-            FailureKind::Unauthenticated => Code::VendorUnauthenticated,
-            FailureKind::PaymentRequired => Code::VendorPaymentRequired,
-            FailureKind::Forbidden => Code::VendorForbidden,
-            FailureKind::NotFound => Code::ConversationNotFound,
-            FailureKind::Conflict => Code::VendorConflict,
-            FailureKind::RateLimited => Code::VendorRateLimited,
-            FailureKind::Error => Code::VendorError,
-            FailureKind::Unavailable => Code::VendorUnavailable,
-            FailureKind::UnexpectedStatus => Code::VendorUnexpectedStatus,
-        };
-        let detail = match &failure.vendor_message {
-            Some(message) => format!("{title} answered {status}: {message}"),
-            None => format!("{title} answered {status}."),
-        };
-        let mut problem = Problem::new(code, detail).about(upstream);
-        problem.applied = if (400..500).contains(&status) { Applied::No } else { Applied::Unknown };
-        problem.errors = failure
-            .fields
-            .into_iter()
-            .map(|(pointer, detail)| FieldError { pointer, code: Code::VendorRejected.as_str(), detail })
-            .collect();
-        if let Some(part) = &mut problem.vendor {
-            part.status = Some(status);
-            part.code = failure.vendor_code;
-            part.message = failure.vendor_message;
-        }
-        problem
-    }
+/// Names the upstream that a problem is about.
+fn about(upstream: &Upstream, problem: Problem) -> Problem {
+    let part = VendorPart {
+        vendor: upstream.settings.vendor.spec().vendor,
+        upstream: upstream.settings.adapter.name.clone(),
+        ..VendorPart::default()
+    };
+    Problem { vendor: Some(Box::new(part)), ..problem }
 }
 
-pub(super) fn refused(upstream: &Upstream, refusal: parlance_adapters::Refusal) -> Problem {
-    upstream.traffic.refused(&refusal.faults);
-    let details: Vec<&str> = refusal.faults.iter().map(|fault| fault.detail.as_str()).collect();
-    let mut problem = Problem::new(Code::InvalidPatch, details.join(" ")).about(upstream);
-    problem.errors = refusal.faults.into_iter().map(FieldError::from).collect();
+/// Translates the faults of a patch.
+pub(super) fn validation(upstream: &Upstream, error: ValidationError) -> Problem {
+    upstream.traffic.refused(&error.faults);
+    let details: Vec<&str> = error.faults.iter().map(|fault| fault.detail.as_str()).collect();
+    let problem = about(upstream, Problem::new(Code::InvalidPatch, details.join(" ")));
+    Problem { errors: error.faults.into_iter().map(FieldError::from).collect(), ..problem }
+}
+
+/// Translates an error of transport.
+pub(super) fn transport(upstream: &Upstream, error: TransportError) -> Problem {
+    let code = match error.kind {
+        TransportErrorKind::Full => Code::Overloaded,
+        TransportErrorKind::Unreachable => Code::VendorUnreachable,
+        TransportErrorKind::Timeout => Code::VendorTimeout,
+        TransportErrorKind::Invalid => Code::VendorInvalidResponse,
+        TransportErrorKind::TooLarge => Code::VendorResponseTooLarge,
+        TransportErrorKind::Unauthenticated => Code::VendorUnauthenticated,
+        TransportErrorKind::Unavailable => Code::VendorUnavailable,
+        TransportErrorKind::RateLimited => Code::VendorRateLimited,
+        TransportErrorKind::Failed => Code::VendorError,
+        TransportErrorKind::UnexpectedStatus => Code::VendorUnexpectedStatus,
+        TransportErrorKind::Shutdown if error.applied == Applied::No => Code::Draining,
+        TransportErrorKind::Shutdown => Code::VendorTimeout,
+    };
+    let mut problem = about(upstream, Problem::new(code, error.detail));
+    problem.applied = error.applied;
+    if error.shed || error.kind == TransportErrorKind::Shutdown {
+        problem.answered_by = AnsweredBy::Gateway;
+    }
+    // Another replica takes the request, or the process that replaces this one.
+    problem.retry_after = error.retry_after.or((code == Code::Draining).then_some(1));
+    if let Some(part) = &mut problem.vendor {
+        part.status = error.status;
+        part.proxy_error = Some(error.proxy_error);
+    }
     problem
 }
 
-/// An unsuccessful answer as a problem.
-pub(super) fn failed(
-    upstream: &Upstream,
-    status: u16,
-    headers: &HeaderMap,
-    failure: Failure,
-    applied: Option<Applied>,
-) -> Problem {
-    let mut problem = Problem::from_failure(failure, status, upstream);
-    problem.retry_after = crate::types::retry_after::seconds(headers).filter(|_| problem.code.retryable());
-    problem.applied = applied.unwrap_or(problem.applied);
+/// Translates a reply that is no success.
+pub(super) fn vendor(upstream: &Upstream, reply: &Reply) -> Problem {
+    let status = reply.response.status().as_u16();
+    let applied = match status {
+        _ if reply.maybe_applied => Applied::Unknown,
+        400..500 => Applied::No,
+        _ => Applied::Unknown,
+    };
+    failure(upstream, reply, upstream.settings.vendor.failure(&reply.response), applied)
+}
+
+fn failure(upstream: &Upstream, reply: &Reply, failure: Failure, applied: Applied) -> Problem {
+    let code = match failure.kind {
+        FailureKind::Rejected => Code::VendorRejected,
+        FailureKind::Unauthenticated => Code::VendorUnauthenticated,
+        FailureKind::PaymentRequired => Code::VendorPaymentRequired,
+        FailureKind::Forbidden => Code::VendorForbidden,
+        FailureKind::NotFound => Code::ConversationNotFound,
+        FailureKind::Conflict => Code::VendorConflict,
+        FailureKind::RateLimited => Code::VendorRateLimited,
+        FailureKind::Error => Code::VendorError,
+        FailureKind::Unavailable => Code::VendorUnavailable,
+        FailureKind::UnexpectedStatus => Code::VendorUnexpectedStatus,
+    };
+    let (title, status) = (upstream.settings.vendor.spec().title, reply.response.status().as_u16());
+    let detail = match &failure.vendor_message {
+        Some(message) => format!("{title} answered {status}: {message}"),
+        None => format!("{title} answered {status}."),
+    };
+    let mut problem = about(upstream, Problem::new(code, detail));
+    problem.applied = applied;
+    problem.retry_after = retry_after::seconds(reply.response.headers()).filter(|_| code.retryable());
+    problem.errors = failure
+        .fields
+        .into_iter()
+        .map(|(pointer, detail)| FieldError { pointer, code: Code::VendorRejected.as_str(), detail })
+        .collect();
+    if let Some(part) = &mut problem.vendor {
+        part.status = Some(status);
+        part.code = failure.vendor_code;
+        part.message = failure.vendor_message;
+    }
     problem
 }
 
-pub(super) fn invalid(upstream: &Upstream, reply: &Response<Bytes>, why: &str, applied: Applied) -> Problem {
-    let mut problem = Problem::new(
-        Code::VendorInvalidResponse,
-        format!("The vendor's answer cannot be understood: {why}."),
-    )
-    .about(upstream);
+/// Translates a successful reply to an update that gives no conversation.
+pub(super) fn undecodable(upstream: &Upstream, reply: &Reply, error: DecodeError) -> Problem {
+    match error {
+        DecodeError::Failed(found) => failure(upstream, reply, found, Applied::Unknown),
+        DecodeError::Invalid(reason) => invalid(upstream, reply, &reason, Applied::Yes),
+    }
+}
+
+/// Translates a successful reply to a read that gives no conversation.
+pub(super) fn unreadable(upstream: &Upstream, reply: &Reply, error: DecodeError) -> Problem {
+    let reason = match error {
+        DecodeError::Invalid(reason) => reason,
+        DecodeError::Failed(found) => found.vendor_message.unwrap_or_default(),
+    };
+    invalid(upstream, reply, &reason, Applied::No)
+}
+
+/// Says that the update was not sent, because the read before it failed.
+pub(super) fn not_read(problem: Problem) -> Problem {
+    Problem {
+        applied: Applied::No,
+        detail: format!("The stored context could not be read, so nothing was changed. {}", problem.detail),
+        ..problem
+    }
+}
+
+fn invalid(upstream: &Upstream, reply: &Reply, reason: &str, applied: Applied) -> Problem {
+    let detail = format!("The vendor's answer cannot be understood: {reason}.");
+    let mut problem = about(upstream, Problem::new(Code::VendorInvalidResponse, detail));
     problem.applied = applied;
     if let Some(part) = &mut problem.vendor {
-        part.status = Some(reply.status().as_u16());
+        part.status = Some(reply.response.status().as_u16());
         part.proxy_error = Some(ProxyError::HttpProtocolError);
     }
     problem

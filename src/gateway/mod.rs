@@ -1,4 +1,9 @@
-//! The one use case: a canonical update becomes one vendor request, and its answer one conversation.
+//! Use case: a canonical update becomes one vendor request, and the vendor's answer one conversation.
+//!
+//! ```text
+//! prepare: body ──> Patch ──> Encoded                  every fault of the body, before anything is sent
+//! send:    [read ──> merge] ──> UpstreamCall ──> reply ──> Conversation ──> Outcome
+//! ```
 
 pub mod callers;
 mod dry_run;
@@ -6,219 +11,166 @@ mod failures;
 pub mod routing;
 pub mod snapshot;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request};
 use parlance_adapters::canonical::Patch;
-use parlance_adapters::json::Reader;
-use parlance_adapters::{Adapter, Ask, Call, Done, Target, Unusable, confirm, merge, stored_context};
+use parlance_adapters::{Adapter, DecodeContext, EncodeRequest, Encoded, Target, UpstreamCall, decode};
 
-use self::dry_run::preview;
-use self::failures::{failed, invalid, refused};
-use crate::types::code::{Applied, Code};
+use crate::types::code::{AnsweredBy, Code};
 use crate::types::deadline::Deadline;
 use crate::types::problem::Problem;
 use crate::upstream::Upstream;
 use crate::upstream::transport::Reply;
 
-/// What a caller wants, apart from the conversation and the body.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Options of an update, parsed from the request head.
 #[derive(Debug, Default)]
 pub struct UpdateOptions {
-    /// The body is a merge patch.
+    /// True for `application/merge-patch+json`.
     pub merge: bool,
-    /// Members that cannot be written are left out.
+    /// True for `Prefer: handling=lenient`: members that cannot be written are left out and named in warnings.
     pub lenient: bool,
-    /// Nothing is sent; the request is shown.
-    pub dry_run: bool,
-    /// The key for a vendor that takes one.
+    /// Key for a vendor that takes one.
     pub vendor_key: Option<String>,
-    /// The trace that the caller's request belongs to, for the vendor's.
+    /// Trace context for the vendor's request.
     pub traceparent: Option<HeaderValue>,
 }
 
-/// What became of it.
+/// An update that the vendor can be sent. It owns all that it needs, so that it can outlive its request.
+#[derive(Debug)]
+pub struct Prepared {
+    upstream: Arc<Upstream>,
+    target: Target,
+    encoded: Encoded,
+    traceparent: Option<HeaderValue>,
+}
+
+/// Result of an update.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The canonical answer, JSON.
-    pub body: Vec<u8>,
+    /// The conversation as canonical JSON, or the problem.
+    pub result: Result<Vec<u8>, Problem>,
+    /// Time spent waiting for the vendor.
+    pub waited: Duration,
 }
 
-/// Carries an update out before `deadline`. `waited` grows by the time that was spent on the vendor.
-pub async fn update(
-    upstream: &Upstream,
-    target: &Target<'_>,
-    options: &UpdateOptions,
-    body: &[u8],
-    deadline: Deadline,
-    waited: &mut Duration,
-) -> Result<Outcome, Problem> {
-    let adapter = upstream.settings.vendor;
-    let patch = parse(body)?;
-    let mut call = encode(upstream, target, options, &patch)?;
-    if let Some(trace) = &options.traceparent {
-        call.request.headers_mut().insert(HeaderName::from_static("traceparent"), trace.clone());
+impl Outcome {
+    /// Who produced the result.
+    pub fn answered_by(&self) -> AnsweredBy {
+        self.result.as_ref().map_or_else(|problem| problem.answered_by, |_| AnsweredBy::Vendor)
     }
-    if options.dry_run {
-        return Ok(Outcome { body: preview(upstream, target, call) });
-    }
-
-    let mut exchange = Exchange { upstream, adapter, deadline, waited };
-    let stored = exchange.stored(target, &call).await?;
-    let merged = merged(upstream, &mut call, stored.as_ref())?;
-    if let (Some(text), Some(context)) =
-        (&merged, call.set.iter_mut().find(|set| set.field.name() == "context"))
-        && let Ok(value) = Reader::lenient(text.as_bytes()).and_then(|mut reader| reader.raw())
-    {
-        context.value = value;
-    }
-
-    let Reply { response: reply, maybe_applied } = exchange.send(call.request).await?;
-    let done = Done { target, set: &call.set };
-    let conversation = if !reply.status().is_success() {
-        let applied = maybe_applied.then_some(Applied::Unknown);
-        return Err(failed(
-            upstream,
-            reply.status().as_u16(),
-            reply.headers(),
-            adapter.explain(&reply),
-            applied,
-        ));
-    } else if reply.body().is_empty() {
-        confirm(&done)
-    } else {
-        readable(&reply).and_then(|()| adapter.decode(&done, &reply)).map_err(|unusable| match unusable {
-            Unusable::Failed(failure) => {
-                failed(upstream, reply.status().as_u16(), reply.headers(), failure, Some(Applied::Unknown))
-            }
-            Unusable::Invalid(why) => invalid(upstream, &reply, &why, Applied::Yes),
-        })?
-    };
-    let mut body = Vec::with_capacity(reply.body().len() + conversation.added());
-    let upstream_name = &upstream.settings.adapter.name;
-    conversation.write(target.id(), adapter.spec().vendor, upstream_name, &call.warnings, &mut body);
-    Ok(Outcome { body })
 }
 
-/// Finds what [`update`] would refuse before it calls the vendor.
-pub fn check(
-    upstream: &Upstream,
-    target: &Target<'_>,
-    options: &UpdateOptions,
-    body: &[u8],
-) -> Result<(), Problem> {
-    encode(upstream, target, options, &parse(body)?).map(|_| ())
-}
-
-fn parse(body: &[u8]) -> Result<Patch<'_>, Problem> {
-    Patch::parse(body).map_err(|malformed| {
-        Problem::new(Code::MalformedJson, format!("The body cannot be read: {malformed}."))
-    })
-}
-
-fn encode<'a>(
-    upstream: &Upstream,
-    target: &'a Target<'a>,
-    options: &'a UpdateOptions,
-    patch: &'a Patch<'a>,
-) -> Result<Call<'a>, Problem> {
-    let ask = Ask {
-        target,
-        patch,
+/// Parses and encodes a body, once.
+///
+/// # Errors
+///
+/// The body is not JSON, or the patch has faults; a problem names them all.
+pub fn prepare(
+    upstream: Arc<Upstream>,
+    target: Target,
+    options: UpdateOptions,
+    body: &Bytes,
+) -> Result<Prepared, Problem> {
+    let patch = Patch::parse(body)
+        .map_err(|error| Problem::new(Code::MalformedJson, format!("The body cannot be read: {error}.")))?;
+    let request = EncodeRequest {
+        endpoint: &upstream.settings.adapter,
+        target: &target,
+        patch: &patch,
         merge: options.merge,
         lenient: options.lenient,
         idempotency_key: options.vendor_key.as_deref(),
     };
-    upstream.settings.vendor.encode(&ask).map_err(|refusal| refused(upstream, refusal))
+    let encoded = upstream.settings.vendor.encode(&request);
+    let encoded = encoded.map_err(|error| failures::validation(&upstream, error))?;
+    Ok(Prepared { upstream, target, encoded, traceparent: options.traceparent })
 }
 
-/// The calls of one update, all before one deadline.
+impl Prepared {
+    /// The vendor's request as canonical JSON; sends nothing.
+    pub fn dry_run(self) -> Vec<u8> {
+        dry_run::render(&self.upstream, &self.target, self.encoded)
+    }
+
+    /// Sends the update, and reads the conversation before it if the context must be merged, all before `deadline`.
+    pub async fn send(self, deadline: Deadline) -> Outcome {
+        let Prepared { upstream, target, encoded, traceparent } = self;
+        let mut exchange =
+            Exchange { upstream: &upstream, target: &target, traceparent, deadline, waited: Duration::ZERO };
+        let result = exchange.update(encoded).await;
+        Outcome { result, waited: exchange.waited }
+    }
+}
+
+/// Requests of one update, all before one deadline.
 struct Exchange<'a> {
     upstream: &'a Upstream,
-    adapter: &'static dyn Adapter,
+    target: &'a Target,
+    traceparent: Option<HeaderValue>,
     deadline: Deadline,
-    waited: &'a mut Duration,
+    waited: Duration,
 }
 
 impl Exchange<'_> {
-    async fn send(&mut self, request: Request<Bytes>) -> Result<Reply, Problem> {
-        let sent = self.upstream.send(request, self.deadline.clone()).await;
-        *self.waited += sent.waited;
-        sent.result.map_err(|trouble| Problem::from_transport(trouble, self.upstream))
+    fn vendor(&self) -> &'static dyn Adapter {
+        self.upstream.settings.vendor
     }
 
-    /// Reads the conversation if the update must be merged into what is stored. Whatever goes wrong here, the update
-    /// was not sent.
-    async fn stored(
-        &mut self,
-        target: &Target<'_>,
-        call: &Call<'_>,
-    ) -> Result<Option<Response<Bytes>>, Problem> {
-        if !call.needs_stored_context {
-            return Ok(None);
-        }
-        let spec = self.adapter.spec();
-        let mut request =
-            merge::read_request(spec, target).map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
-        if let Some(trace) = call.request.headers().get("traceparent") {
-            request.headers_mut().insert(HeaderName::from_static("traceparent"), trace.clone());
-        }
-        let read = self.send(request).await.and_then(|Reply { response: reply, .. }| {
-            if !reply.status().is_success() {
-                let failure = self.adapter.explain(&reply);
-                return Err(failed(self.upstream, reply.status().as_u16(), reply.headers(), failure, None));
+    async fn update(&mut self, encoded: Encoded) -> Result<Vec<u8>, Problem> {
+        let (upstream, target) = (self.upstream, self.target);
+        let mut call = match encoded {
+            Encoded::Ready(call) => call,
+            Encoded::NeedsStored(pending) => {
+                let reply = self.read().await.map_err(failures::not_read)?;
+                let stored = decode(self.vendor(), &DecodeContext::of_read(target), &reply.response)
+                    .map_err(|error| failures::not_read(failures::unreadable(upstream, &reply, error)))?;
+                pending.merge(&stored).map_err(|error| failures::validation(upstream, error))?
             }
-            Ok(reply)
-        });
-        read.map(Some).map_err(|problem| Problem {
-            applied: Applied::No,
-            detail: format!(
-                "The stored context could not be read, so nothing was changed. {}",
-                problem.detail
-            ),
-            ..problem
-        })
+        };
+        let request = std::mem::take(&mut call.request);
+        let reply = self.send(request).await?;
+        self.conversation(&call, &reply)
     }
-}
 
-/// Puts the merged context into the call's body; gives its text.
-fn merged(
-    upstream: &Upstream,
-    call: &mut Call<'_>,
-    stored: Option<&Response<Bytes>>,
-) -> Result<Option<String>, Problem> {
-    let Some(reply) = stored else { return Ok(None) };
-    let spec = upstream.settings.vendor.spec();
-    let unreadable = |why: String| invalid(upstream, reply, &why, Applied::No);
-    readable(reply).map_err(|_| unreadable("it is not JSON".to_owned()))?;
-    let stored = stored_context(spec, reply).map_err(|unusable| match unusable {
-        Unusable::Invalid(why) => unreadable(why),
-        Unusable::Failed(failure) => unreadable(failure.vendor_message.unwrap_or_default()),
-    })?;
-    let (body, context) = merge::merged_body(spec, call, stored).map_err(|e| unreadable(e.to_string()))?;
-    *call.request.body_mut() = body;
-    Ok(Some(context))
-}
+    /// Reads the conversation.
+    async fn read(&mut self) -> Result<Reply, Problem> {
+        let request =
+            self.upstream.settings.vendor.read_request(&self.upstream.settings.adapter, self.target);
+        let request = match request {
+            Some(Ok(request)) => request,
+            Some(Err(error)) => return Err(Problem::new(Code::Internal, error.to_string())),
+            None => return Err(Problem::defect()),
+        };
+        self.send(request).await
+    }
 
-/// An answer must be JSON as it is: what was not asked for (a coding, a page) is not guessed at.
-fn readable(reply: &Response<Bytes>) -> Result<(), Unusable> {
-    let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let coding = header(header::CONTENT_ENCODING);
-    if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {
-        return Err(Unusable::Invalid(format!(
-            "it is coded as '{}', which was not asked for",
-            coding.escape_debug()
-        )));
+    /// Sends a request; a reply that is no success is a problem.
+    async fn send(&mut self, mut request: Request<Bytes>) -> Result<Reply, Problem> {
+        if let Some(trace) = &self.traceparent {
+            request.headers_mut().insert(TRACEPARENT, trace.clone());
+        }
+        let sent = self.upstream.send(request, self.deadline.clone()).await;
+        self.waited += sent.waited;
+        let reply = sent.result.map_err(|error| failures::transport(self.upstream, error))?;
+        if !reply.response.status().is_success() {
+            return Err(failures::vendor(self.upstream, &reply));
+        }
+        Ok(reply)
     }
-    let kind = header(header::CONTENT_TYPE);
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    let json = essence.len().checked_sub(4).and_then(|start| essence.get(start..));
-    if essence.is_empty()
-        || json.is_some_and(|end| end.eq_ignore_ascii_case("json"))
-        || essence.eq_ignore_ascii_case("text/plain")
-        || essence.eq_ignore_ascii_case("application/octet-stream")
-    {
-        return Ok(());
+
+    /// The conversation that the reply to an update describes.
+    fn conversation(&self, call: &UpstreamCall, reply: &Reply) -> Result<Vec<u8>, Problem> {
+        let (upstream, vendor) = (self.upstream, self.vendor());
+        let context = DecodeContext::of_update(self.target, call);
+        let conversation = decode(vendor, &context, &reply.response)
+            .map_err(|error| failures::undecodable(upstream, reply, error))?;
+        let mut body = Vec::with_capacity(reply.response.body().len() + conversation.added());
+        conversation.write(self.target.id(), vendor.spec().vendor, &upstream.name, &call.warnings, &mut body);
+        Ok(body)
     }
-    Err(Unusable::Invalid(format!("it is of the type '{}', not JSON", essence.escape_debug())))
 }

@@ -94,8 +94,8 @@ impl Snapshot {
             }
         }
 
-        let idempotency = Idempotency::new(&settings.idempotency)
-            .map_err(|fault| faults.push(format!("idempotency.{fault}")));
+        let idempotency =
+            Idempotency::new(&settings.idempotency).map_err(|error| faults.push(error.to_string()));
         let idempotency = match idempotency {
             Ok(idempotency) if faults.is_empty() => match previous {
                 Some(live) => idempotency.carry(&live.idempotency),

@@ -1,55 +1,45 @@
-//! An answer that can be given twice.
+//! Stored responses: what a key's first request was answered, for the requests that repeat it.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
-use http_body_util::BodyExt;
 
 use crate::types::body::{self, Body};
 use crate::types::code::{Applied, Code};
+use crate::types::problem::{PROXY_STATUS, Problem};
 
-/// The headers of an answer that belong to it and not to one exchange. A record with any other is not ours.
-pub(super) const KEPT: [HeaderName; 5] = [
-    header::CONTENT_TYPE,
-    header::CACHE_CONTROL,
-    header::RETRY_AFTER,
-    HeaderName::from_static("preference-applied"),
-    HeaderName::from_static("proxy-status"),
-];
+/// Header that names the preferences that were applied (RFC 7240).
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// A whole answer, but for what belongs to one exchange (request id, times).
+/// Headers that are stored with a response. A record with any other is not valid.
+pub(super) const KEPT: [HeaderName; 5] =
+    [header::CONTENT_TYPE, header::CACHE_CONTROL, header::RETRY_AFTER, PREFERENCE_APPLIED, PROXY_STATUS];
+
+/// A whole response without what belongs to one request: request id and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
-    /// Its status.
+    /// Status.
     pub status: StatusCode,
-    /// Its headers.
+    /// Headers, those that are stored.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Body.
     pub body: Bytes,
-    /// The problem's code, if it is a problem.
+    /// Code of the problem, if it is one.
     pub code: Option<Code>,
-    /// What a problem says about the update.
+    /// State of the update that the problem reports.
     pub applied: Option<Applied>,
 }
 
 impl StoredResponse {
-    /// Takes an answer as it would be given.
-    pub async fn of(response: Response<Body>) -> Self {
-        let (mut head, body) = response.into_parts();
-        let body = match body.collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(never) => match never {},
-        };
-        let headers = KEPT.into_iter().filter_map(|name| Some((head.headers.remove(&name)?, name)));
-        StoredResponse {
-            status: head.status,
-            headers: headers.map(|(value, name)| (name, value)).collect(),
-            body,
-            code: head.extensions.get::<Code>().copied(),
-            applied: head.extensions.get::<Applied>().copied(),
-        }
+    /// Renders a problem.
+    pub fn of_problem(problem: Problem, request_id: &str) -> Self {
+        let (code, applied) = (Some(problem.code), Some(problem.applied));
+        let (status, mut all, body) = problem.into_parts(request_id);
+        let headers = KEPT.into_iter().filter_map(|name| Some((all.remove(&name)?, name)));
+        let headers = headers.map(|(value, name)| (name, value)).collect();
+        StoredResponse { status, headers, body, code, applied }
     }
 
-    /// The answer for a caller.
+    /// The response for a caller.
     pub fn into_response(self) -> Response<Body> {
         let mut response = Response::new(body::full(self.body));
         *response.status_mut() = self.status;
@@ -57,13 +47,13 @@ impl StoredResponse {
         response
     }
 
-    /// Whether it is the answer to every further request with the key. It is not where nothing was done and the same
-    /// request may succeed later.
+    /// True if it answers every further request with the key. False if nothing was done and the same request may
+    /// succeed later.
     pub fn is_final(&self) -> bool {
         !(self.code.is_some_and(Code::retryable) && self.applied == Some(Applied::No))
     }
 
-    /// About how many bytes of memory it takes.
+    /// Estimated size in memory, in bytes.
     pub(super) fn weight(&self) -> usize {
         let headers: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();

@@ -1,4 +1,4 @@
-//! Keys, fingerprints and claims: the words between a keyed request and a store.
+//! Keys, fingerprints and claims: values that pass between a keyed request and a store.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use super::answer::StoredResponse;
 use crate::settings::{self, OnStoreFailure};
 use crate::types::request_id::RequestId;
 
-/// A caller's key, hashed with the caller: all that a store knows of either.
+/// SHA-256 of a caller and its `Idempotency-Key`. A store sees neither in plain text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub [u8; 32]);
 
-/// What a request is: path, body and wishes, hashed.
+/// SHA-256 of a request: path, upstream, options and body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 32]);
 
-/// Who holds a key: made anew for every claim, so that a claim that lost its lease is known from the next one.
+/// Random identifier of one claim. It tells a claim that lost its lease from the next claim of the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token(pub [u8; 16]);
 
 impl Token {
-    /// One that nobody has.
+    /// Generates a token.
     pub fn random() -> Self {
         Token(uuid::Uuid::new_v4().into_bytes())
     }
@@ -46,45 +46,45 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What a claim finds.
+/// Result of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimOutcome {
-    /// The key was free; it is the claimant's until the lease ends.
-    Mine,
-    /// Another request holds it.
+    /// The key was free and is now held until the lease ends.
+    Claimed,
+    /// Another request holds the key.
     Running {
-        /// What that request is.
+        /// Fingerprint of that request.
         fingerprint: Fingerprint,
     },
-    /// A request with it was answered.
+    /// A request with the key was answered.
     Done {
-        /// What that request was.
+        /// Fingerprint of that request.
         fingerprint: Fingerprint,
-        /// Its answer.
-        answer: StoredResponse,
+        /// Its response.
+        response: StoredResponse,
     },
 }
 
-/// Why a store cannot say whether a key is free.
+/// Error of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreError {
-    /// No connection.
+    /// There is no connection.
     Down,
-    /// No answer in time.
+    /// It did not answer within `store_timeout`.
     Slow,
-    /// It answered with an error: its code, such as `OOM` or `READONLY`.
+    /// It answered with this error code, such as `OOM` or `READONLY`.
     Refused(String),
-    /// As many keys are taken as may be.
+    /// Its limit of keys is reached, and all are in use.
     Full,
-    /// What stands under the key is no record of this key.
+    /// The value stored under the key is not a record of this key.
     Invalid,
-    /// It answered, but too late for the lease to be relied on.
+    /// It answered too late for the update to end within the lease.
     Late,
 }
 
 impl StoreError {
-    /// Whether the configuration lets the request go on without a record. Never where something is recorded that
-    /// cannot be read: the request may have been done.
+    /// True if the request may run without a record. Never for [`StoreError::Invalid`]: the unreadable record may be that of
+    /// a request that was run.
     pub(super) fn may_proceed(&self, on_store_failure: OnStoreFailure) -> bool {
         on_store_failure == OnStoreFailure::Proceed && *self != StoreError::Invalid
     }
@@ -103,14 +103,14 @@ impl fmt::Display for StoreError {
     }
 }
 
-/// How long what lasts.
+/// Lifetimes of a claim and of a stored response, and the store's timeout.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lifetimes {
-    /// An answer.
+    /// Lifetime of a stored response.
     pub(super) ttl: Duration,
-    /// A claim.
+    /// Lifetime of a claim.
     pub(super) lease: Duration,
-    /// The patience with the store.
+    /// Timeout of one call of the store.
     pub(super) store_timeout: Duration,
 }
 
@@ -121,78 +121,79 @@ impl From<&settings::Idempotency> for Lifetimes {
 }
 
 impl Lifetimes {
-    /// How late work may begin that takes `timeout` at most and must end before the lease does. Where the lease is hardly
-    /// longer than the timeout: a tenth of it.
+    /// Latest start, after the claim, at which work limited to `timeout` still ends within the lease. At least a tenth of
+    /// the lease.
     pub(super) fn slack(&self, timeout: Duration) -> Duration {
         self.lease.saturating_sub(timeout).max(self.lease / 10)
     }
 }
 
-/// A request that takes its key, or tries to.
+/// Attempt of a request to hold its key.
 #[derive(Debug)]
 pub(super) struct Claim {
-    /// The request.
-    pub(super) asked: KeyedRequest,
-    /// This claim and no other.
+    /// Request that claims.
+    pub(super) keyed: KeyedRequest,
+    /// Identifier of this claim.
     pub(super) token: Token,
-    /// How long what lasts.
+    /// Lifetimes that apply to it.
     pub(super) lifetimes: Lifetimes,
 }
 
-/// A request with a key.
+/// Request with an `Idempotency-Key`.
 #[derive(Debug, Clone)]
 pub struct KeyedRequest {
-    /// The caller's key, hashed together with the caller.
+    /// Hash of the caller and its key.
     pub key: Key,
-    /// What must be the same when the key comes again.
+    /// Hash of the request; a repetition must have the same.
     pub fingerprint: Fingerprint,
-    /// The id of this request, for an answer that has none yet and for the log.
+    /// Id of this request, for the response to a defect and for the log.
     pub request_id: RequestId,
 }
 
-/// What a request is told from another by.
+/// Parts of a request that enter its key and fingerprint.
 #[derive(Debug, Clone, Copy)]
 pub struct FingerprintInput<'a> {
-    /// Who asks; `None` where callers are not told apart.
+    /// Name of the caller; `None` if no callers are configured.
     pub caller: Option<&'a str>,
-    /// The caller's `Idempotency-Key`.
+    /// Value of `Idempotency-Key`.
     pub key: &'a str,
-    /// The path as it was sent.
+    /// Path as the caller sent it.
     pub path: &'a str,
-    /// The upstream that serves it: a header may have chosen it.
+    /// Name of the upstream. Headers may have selected it.
     pub upstream: &'a str,
-    /// The body is a merge patch.
+    /// True for `application/merge-patch+json`.
     pub merge: bool,
-    /// `Prefer: handling=lenient`
+    /// True for `Prefer: handling=lenient`.
     pub lenient: bool,
-    /// `Prefer: return=minimal`
+    /// True for `Prefer: return=minimal`.
     pub minimal: bool,
-    /// The body, byte for byte.
+    /// Body as the caller sent it.
     pub body: &'a [u8],
 }
 
 impl KeyedRequest {
-    /// Hashes everything: a store learns nothing of the caller, its key or its request but the answer.
-    pub fn new(words: &FingerprintInput<'_>, request_id: RequestId) -> Self {
-        let named = [u8::from(words.caller.is_some())];
-        let caller = words.caller.unwrap_or_default();
-        let flags = [u8::from(words.merge), u8::from(words.lenient), u8::from(words.minimal)];
+    /// Hashes `input`. A store learns nothing about the request except its response.
+    pub fn new(input: &FingerprintInput<'_>, request_id: RequestId) -> Self {
+        let named = [u8::from(input.caller.is_some())];
+        let caller = input.caller.unwrap_or_default();
+        let flags = [u8::from(input.merge), u8::from(input.lenient), u8::from(input.minimal)];
         KeyedRequest {
-            key: Key(hash(&[b"key", &named, caller.as_bytes(), words.key.as_bytes()])),
-            fingerprint: Fingerprint(hash(&[
+            key: Key(digest(&[b"key", &named, caller.as_bytes(), input.key.as_bytes()])),
+            fingerprint: Fingerprint(digest(&[
                 b"request",
-                words.path.as_bytes(),
-                words.upstream.as_bytes(),
+                input.path.as_bytes(),
+                input.upstream.as_bytes(),
                 &flags,
-                words.body,
+                input.body,
             ])),
             request_id,
         }
     }
 }
 
-/// Each part with its length before it, so that no two lists of parts are one text.
-pub(super) fn hash(parts: &[&[u8]]) -> [u8; 32] {
+/// SHA-256 of a list of parts. Each part is preceded by its length in 8 bytes, so that different lists never hash the same
+/// text.
+pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

@@ -1,4 +1,4 @@
-//! Records in this process: bounded in number and in bytes. Time is an argument, so that tests have their own.
+//! Records in this process, bounded in number and in bytes. Time is an argument, so that tests can choose it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,12 +8,12 @@ use super::answer::StoredResponse;
 use super::claim::{ClaimOutcome, Fingerprint, Key, StoreError, Token};
 use crate::settings;
 
-/// How much is kept.
+/// Limits of the store.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Keys, those in use included.
     pub entries: usize,
-    /// Bytes of answers. One answer that is larger alone is kept all the same, by itself.
+    /// Bytes of responses. A single larger response is kept if it is the only one.
     pub bytes: usize,
 }
 
@@ -23,16 +23,16 @@ impl From<&settings::Idempotency> for Limits {
     }
 }
 
-/// How full it is.
+/// Occupancy of the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Occupancy {
     /// Keys, those in use included.
     pub entries: usize,
     /// Keys in use.
     pub held: usize,
-    /// Bytes of answers.
+    /// Bytes of responses.
     pub bytes: usize,
-    /// Answers that had to go before their time.
+    /// Responses dropped before their `ttl` had passed.
     pub evicted: u64,
 }
 
@@ -44,9 +44,9 @@ pub struct Memory(Mutex<Inner>);
 struct Inner {
     limits: Limits,
     records: HashMap<Key, Record>,
-    /// Keys in use, by the order of their claims.
+    /// Keys in use, in the order of their claims.
     held: BTreeMap<u64, Key>,
-    /// IdempotentOutcome keys, oldest first.
+    /// Keys with a response, oldest first.
     done: BTreeMap<u64, Key>,
     next: u64,
     bytes: usize,
@@ -55,7 +55,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Record {
-    /// The place in `held` or `done`.
+    /// Key of this record in `held` or `done`.
     order: u64,
     fingerprint: Fingerprint,
     until: Instant,
@@ -69,7 +69,7 @@ enum State {
 }
 
 impl Memory {
-    /// Without a record.
+    /// Creates an empty store.
     pub fn new(limits: Limits) -> Self {
         Memory(Mutex::new(Inner {
             limits,
@@ -82,30 +82,34 @@ impl Memory {
         }))
     }
 
-    fn books(&self) -> MutexGuard<'_, Inner> {
-        // Nothing in here panics in the middle of a change.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No change panics half-way, so a poisoned state is consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps to other limits from now on.
+    /// Replaces the limits.
     pub fn limit(&self, limits: Limits) {
-        let mut books = self.books();
-        books.limits = limits;
-        books.make_room(0, 0);
+        let mut inner = self.lock();
+        inner.limits = limits;
+        inner.make_room(0, 0);
     }
 
-    /// How full it is.
-    pub fn fill(&self) -> Occupancy {
-        let books = self.books();
+    /// Current occupancy.
+    pub fn occupancy(&self) -> Occupancy {
+        let inner = self.lock();
         Occupancy {
-            entries: books.records.len(),
-            held: books.held.len(),
-            bytes: books.bytes,
-            evicted: books.evicted,
+            entries: inner.records.len(),
+            held: inner.held.len(),
+            bytes: inner.bytes,
+            evicted: inner.evicted,
         }
     }
 
-    /// Takes the key if it is free.
+    /// Claims the key if it is free.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Full`]: all keys up to the limit are in use.
     pub fn claim(
         &self,
         now: Instant,
@@ -114,60 +118,61 @@ impl Memory {
         token: Token,
         lease: Duration,
     ) -> Result<ClaimOutcome, StoreError> {
-        let mut books = self.books();
-        books.forget_old(now);
-        if let Some(record) = books.records.get(&key).filter(|record| record.until > now) {
+        let mut inner = self.lock();
+        inner.remove_expired(now);
+        if let Some(record) = inner.records.get(&key).filter(|record| record.until > now) {
             let fingerprint = record.fingerprint;
             return Ok(match &record.state {
                 State::Held(_) => ClaimOutcome::Running { fingerprint },
-                State::Done(answer) => ClaimOutcome::Done { fingerprint, answer: answer.clone() },
+                State::Done(response) => ClaimOutcome::Done { fingerprint, response: response.clone() },
             });
         }
-        books.remove(&key);
-        if !books.make_room(1, 0) {
+        inner.remove(&key);
+        if !inner.make_room(1, 0) {
             return Err(StoreError::Full);
         }
-        let order = books.order();
-        books.held.insert(order, key);
+        let order = inner.order();
+        inner.held.insert(order, key);
         let state = State::Held(token);
-        books.records.insert(key, Record { order, fingerprint, until: now + lease, state });
-        Ok(ClaimOutcome::Mine)
+        inner.records.insert(key, Record { order, fingerprint, until: now + lease, state });
+        Ok(ClaimOutcome::Claimed)
     }
 
-    /// Writes the answer if the key is still the claim's, or nobody's. False: it is another's now.
+    /// Stores the response if the key is still held by the claim, or free. Returns false if another claim holds it, or if
+    /// there is no room.
     pub fn complete(
         &self,
         now: Instant,
         key: Key,
         fingerprint: Fingerprint,
         token: Token,
-        answer: StoredResponse,
+        response: StoredResponse,
         ttl: Duration,
     ) -> bool {
-        let mut books = self.books();
-        books.forget_old(now);
-        match books.records.get(&key) {
+        let mut inner = self.lock();
+        inner.remove_expired(now);
+        match inner.records.get(&key) {
             Some(record) if record.until > now && !record.is_held_by(token) => return false,
-            _ => books.remove(&key),
+            _ => inner.remove(&key),
         }
-        let weight = answer.weight();
-        if !books.make_room(1, weight) {
-            // Full of keys in use, this one's lease having run out before: the answer cannot be kept.
+        let weight = response.weight();
+        if !inner.make_room(1, weight) {
+            // The lease of this key had ended, and other keys in use fill the store.
             return false;
         }
-        let order = books.order();
-        books.done.insert(order, key);
-        books.bytes += weight;
-        let state = State::Done(answer);
-        books.records.insert(key, Record { order, fingerprint, until: now + ttl, state });
+        let order = inner.order();
+        inner.done.insert(order, key);
+        inner.bytes += weight;
+        let state = State::Done(response);
+        inner.records.insert(key, Record { order, fingerprint, until: now + ttl, state });
         true
     }
 
-    /// Frees the key if it is still the claim's.
+    /// Releases the key if the claim still holds it.
     pub fn release(&self, key: Key, token: Token) {
-        let mut books = self.books();
-        if books.records.get(&key).is_some_and(|record| record.is_held_by(token)) {
-            books.remove(&key);
+        let mut inner = self.lock();
+        if inner.records.get(&key).is_some_and(|record| record.is_held_by(token)) {
+            inner.remove(&key);
         }
     }
 }
@@ -190,18 +195,18 @@ impl Inner {
             State::Held(_) => {
                 self.held.remove(&record.order);
             }
-            State::Done(answer) => {
+            State::Done(response) => {
                 self.done.remove(&record.order);
-                self.bytes = self.bytes.saturating_sub(answer.weight());
+                self.bytes = self.bytes.saturating_sub(response.weight());
             }
         }
     }
 
-    /// Forgets what is over. What came first is over first, unless a setting changed in between: then it is found when
-    /// it is asked for, or when room is made.
-    fn forget_old(&mut self, now: Instant) {
-        for of_held in [true, false] {
-            while let Some(key) = self.oldest(of_held)
+    /// Removes expired records, oldest first. A record that expires out of order, after a change of `ttl` or `lease`, is
+    /// removed when its key is claimed or room is needed.
+    fn remove_expired(&mut self, now: Instant) {
+        for held in [true, false] {
+            while let Some(key) = self.oldest(held)
                 && self.records.get(&key).is_none_or(|record| record.until <= now)
             {
                 self.remove(&key);
@@ -209,12 +214,13 @@ impl Inner {
         }
     }
 
-    fn oldest(&self, of_held: bool) -> Option<Key> {
-        let list = if of_held { &self.held } else { &self.done };
+    fn oldest(&self, held: bool) -> Option<Key> {
+        let list = if held { &self.held } else { &self.done };
         list.first_key_value().map(|(_, key)| *key)
     }
 
-    /// Drops the oldest answers until so much more fits. Never a key in use: false if those leave no room.
+    /// Drops the oldest responses until `entries` and `bytes` more fit. Keys in use stay: returns false if they leave no
+    /// room.
     fn make_room(&mut self, entries: usize, bytes: usize) -> bool {
         while self.records.len() + entries > self.limits.entries || self.bytes + bytes > self.limits.bytes {
             let Some(key) = self.oldest(false) else { break };

@@ -1,10 +1,10 @@
-//! Stored answers: a request that is sent again with its `Idempotency-Key` is answered, not done again.
+//! Idempotency: a request that repeats an `Idempotency-Key` gets the stored response, and is not run again.
 //!
 //! ```text
-//! claim ──> free: it is mine ──> the update ──> complete (or release, if nothing was done and it may be tried again)
-//!       ├─> done: the stored answer
+//! claim ──> free: run the update ──> complete (or release, if nothing was done and it may be tried again)
+//!       ├─> done: the stored response
 //!       ├─> running: 409
-//!       └─> another request's: 422
+//!       └─> taken by another request: 422
 //! ```
 
 mod answer;
@@ -17,8 +17,8 @@ mod shared;
 mod stats;
 mod store;
 
-pub use answer::StoredResponse;
-pub use claim::{ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, StoreError, Token};
+pub use answer::{PREFERENCE_APPLIED, StoredResponse};
+pub use claim::{ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, StoreError, Token, digest};
 pub use stats::Stats;
 
 use std::future::Future;
@@ -26,21 +26,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::settings::{self, OnStoreFailure};
-use crate::types::code::{Applied, Code};
+use crate::types::build_error::BuildError;
+use crate::types::code::{AnsweredBy, Applied, Code};
 use crate::types::problem::Problem;
 use claim::{Claim, Lifetimes};
 use running::{Running, Ticket};
 use stats::Counters;
 use store::Store;
 
-/// What a caller waits before it asks again: most updates are done by then.
+/// `Retry-After`, in seconds, while another request holds the key.
 const IN_PROGRESS_RETRY_AFTER_SECS: u64 = 1;
-/// How often an answer that could not be recorded is offered to the store again, while the caller has it already.
+/// Attempts to store a response after the first one failed; the caller has the response already.
 const ATTEMPTS: u32 = 8;
-/// The first pause between these attempts; each is twice as long as the one before.
+/// Pause before the first of these attempts; each pause is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The records of one gateway. It outlives a configuration: see [`Idempotency::carry`].
+/// Keyed requests of one gateway. Its store outlives a configuration: see [`Idempotency::carry`].
 #[derive(Debug)]
 pub struct Idempotency {
     settings: settings::Idempotency,
@@ -49,38 +50,47 @@ pub struct Idempotency {
     running: Arc<Running>,
 }
 
-/// What a request with a key comes to.
+/// Result of a keyed request.
 #[derive(Debug)]
 pub enum IdempotentOutcome {
-    /// It was done.
+    /// The update was run by this request.
     First {
-        /// Its answer.
-        answer: StoredResponse,
-        /// Time spent waiting for the vendor.
-        waited: Duration,
-        /// False where the store did not answer and the request was done all the same: repeating it does it again.
+        /// What the update gave.
+        worked: Worked,
+        /// False if the store failed and the request ran without a record: a repetition runs it again.
         guaranteed: bool,
     },
-    /// It had been done before: the stored answer.
+    /// The response that the key's first request was given.
     Replayed(StoredResponse),
 }
 
-/// What the update gave, and the time it waited for the vendor.
-pub type Worked = (StoredResponse, Duration);
+/// Result of an update that ran for a key.
+#[derive(Debug)]
+pub struct Worked {
+    /// The response, ready to be stored.
+    pub response: StoredResponse,
+    /// Who produced it.
+    pub answered_by: AnsweredBy,
+    /// Time spent waiting for the vendor.
+    pub waited: Duration,
+}
 
 impl Idempotency {
-    /// Prepares the store; connects to nothing. The error says what is wrong with the settings.
-    pub fn new(settings: &settings::Idempotency) -> Result<Self, String> {
+    /// Prepares the store; connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// A setting of the store that cannot work.
+    pub fn new(settings: &settings::Idempotency) -> Result<Self, BuildError> {
         Ok(Idempotency {
-            store: Arc::new(Store::new(settings)?),
+            store: Arc::new(Store::new(settings).map_err(|error| BuildError::new("idempotency", error))?),
             settings: settings.clone(),
             counters: Arc::default(),
             running: Arc::default(),
         })
     }
 
-    /// The same records under this one's settings, if they are kept at the same place; else this one. What was stored
-    /// or counted before a configuration was read again is so still there after it.
+    /// Carries the store and the counters of `previous` over a reload, if both settings name the same store.
     #[must_use]
     pub fn carry(self, previous: &Idempotency) -> Self {
         let store =
@@ -94,22 +104,26 @@ impl Idempotency {
         }
     }
 
-    /// What happened so far, and how full the store of this process is.
+    /// Counters since the start, and the occupancy of the store in memory.
     pub fn stats(&self) -> Stats {
         self.counters.read(&self.store, self.running.count())
     }
 
-    /// Waits until no update with a key is running and no record waits to be written: their callers may be gone, and
-    /// with them what else would wait for the end.
+    /// Waits until no keyed update runs and no response waits to be stored. Their callers may have hung up, so that
+    /// nothing else waits for them.
     pub async fn idle(&self) {
         self.running.none().await;
     }
 
-    /// Does `work` unless it was done before. All of it runs in a task of its own: a caller that hangs up neither stops
-    /// an update in the middle nor leaves its key taken. `timeout` is how long `work` may take.
+    /// Runs `work`, which takes at most `timeout`, unless the key's first request did. It runs in a task of its own: a
+    /// caller that hangs up neither interrupts an update nor leaves its key taken.
+    ///
+    /// # Errors
+    ///
+    /// The key belongs to another request or is in use, or the store fails and `on_store_failure` is `refuse`.
     pub async fn answer<W>(
         &self,
-        asked: KeyedRequest,
+        keyed: KeyedRequest,
         timeout: Duration,
         work: W,
     ) -> Result<IdempotentOutcome, Problem>
@@ -117,32 +131,31 @@ impl Idempotency {
         W: Future<Output = Worked> + Send + 'static,
     {
         let run = Run {
-            claim: Claim { asked, token: Token::random(), lifetimes: Lifetimes::from(&self.settings) },
+            claim: Claim { keyed, token: Token::random(), lifetimes: Lifetimes::from(&self.settings) },
             store: Arc::clone(&self.store),
             counters: Arc::clone(&self.counters),
             on_store_failure: self.settings.on_store_failure,
             _ticket: Running::enter(&self.running),
         };
         match tokio::spawn(run.run(timeout, work)).await {
-            Ok(answered) => answered,
-            Err(_) => Err(broken()),
+            Ok(outcome) => outcome,
+            Err(_) => Err(defect()),
         }
     }
 }
 
 /// A defect in the middle of an update.
-fn broken() -> Problem {
-    let detail = "A defect of the gateway; its log says more under this request id.";
-    Problem { applied: Applied::Unknown, ..Problem::new(Code::Internal, detail) }
+fn defect() -> Problem {
+    Problem { applied: Applied::Unknown, ..Problem::defect() }
 }
 
-/// One request with a key, from the claim to the record.
+/// One keyed request, from the claim to the record.
 struct Run {
     claim: Claim,
     store: Arc<Store>,
     counters: Arc<Counters>,
     on_store_failure: OnStoreFailure,
-    /// Says that it runs.
+    /// Counts as running until dropped.
     _ticket: Ticket,
 }
 
@@ -151,104 +164,103 @@ impl Run {
     where
         W: Future<Output = Worked> + Send + 'static,
     {
-        let asked_at = Instant::now();
-        let claimed = self.store.claim(&self.claim).await;
-        let mine = match claimed {
-            Ok(ClaimOutcome::Mine) => true,
+        let started = Instant::now();
+        let is_claimed = match self.store.claim(&self.claim).await {
+            Ok(ClaimOutcome::Claimed) => true,
             Ok(ClaimOutcome::Running { fingerprint } | ClaimOutcome::Done { fingerprint, .. })
-                if fingerprint != self.claim.asked.fingerprint =>
+                if fingerprint != self.claim.keyed.fingerprint =>
             {
                 self.counters.reuses.add();
                 return Err(reused());
             }
-            Ok(ClaimOutcome::Done { answer, .. }) => {
+            Ok(ClaimOutcome::Done { response, .. }) => {
                 self.counters.replays.add();
-                return Ok(IdempotentOutcome::Replayed(answer));
+                return Ok(IdempotentOutcome::Replayed(response));
             }
             Ok(ClaimOutcome::Running { .. }) => {
                 self.counters.conflicts.add();
                 return Err(in_progress());
             }
-            Err(why) => {
-                self.counters.failed(&why);
-                if !why.may_proceed(self.on_store_failure) {
-                    return Err(unavailable(&why));
+            Err(error) => {
+                self.counters.failed(&error);
+                if !error.may_proceed(self.on_store_failure) {
+                    return Err(unavailable(&error));
                 }
                 self.counters.not_guaranteed.add();
                 false
             }
         };
-        if !mine {
-            let (answer, waited) = self.work(work).await;
-            return Ok(IdempotentOutcome::First { answer, waited, guaranteed: false });
+        if !is_claimed {
+            let worked = self.work(work).await;
+            return Ok(IdempotentOutcome::First { worked, guaranteed: false });
         }
         self.counters.claims.add();
-        // A process that was stopped for so long that its lease may end while the vendor works: another request may
-        // hold the key by then. Nothing was sent, so nothing is.
-        if asked_at.elapsed() > self.claim.lifetimes.slack(timeout) {
+        // The process may have been stopped for so long that the lease can end during the update; another request could
+        // then hold the key. Nothing was sent so far, so nothing is sent.
+        if started.elapsed() > self.claim.lifetimes.slack(timeout) {
             self.counters.lost_leases.add();
-            self.give_back().await;
+            self.release().await;
             return Err(unavailable(&StoreError::Late));
         }
-        let (answer, waited) = self.work(work).await;
-        if answer.is_final() {
-            self.record(answer.clone()).await;
+        let worked = self.work(work).await;
+        if worked.response.is_final() {
+            self.record(worked.response.clone()).await;
         } else {
             self.counters.releases.add();
-            self.give_back().await;
+            self.release().await;
         }
-        Ok(IdempotentOutcome::First { answer, waited, guaranteed: true })
+        Ok(IdempotentOutcome::First { worked, guaranteed: true })
     }
 
-    /// A task of its own again, so that even a panic in it has an answer that can be recorded: the vendor may have done
-    /// the update.
+    /// Runs the update in a task of its own again, so that a panic in it has a response too that can be stored: the
+    /// vendor may have applied the update.
     async fn work<W>(&self, work: W) -> Worked
     where
         W: Future<Output = Worked> + Send + 'static,
     {
-        match tokio::spawn(work).await {
-            Ok(worked) => worked,
-            Err(_) => {
-                let response = broken().into_response(self.claim.asked.request_id.as_str());
-                (StoredResponse::of(response).await, Duration::ZERO)
+        tokio::spawn(work).await.unwrap_or_else(|_| {
+            let request_id = self.claim.keyed.request_id.as_str();
+            Worked {
+                response: StoredResponse::of_problem(defect(), request_id),
+                answered_by: AnsweredBy::Gateway,
+                waited: Duration::ZERO,
             }
-        }
+        })
     }
 
-    async fn give_back(&self) {
-        if let Err(why) = self.store.release(&self.claim).await {
+    async fn release(&self) {
+        if let Err(error) = self.store.release(&self.claim).await {
             // The key stays taken until the lease ends.
-            self.counters.failed(&why);
+            self.counters.failed(&error);
         }
     }
 
-    /// Writes the record. If the store fails, the caller gets its answer all the same, and the record is tried again
-    /// behind its back.
-    async fn record(self, answer: StoredResponse) {
-        match self.store.complete(&self.claim, &answer).await {
+    /// Stores the response. If that fails the caller is still answered, and storing is retried in the background.
+    async fn record(self, response: StoredResponse) {
+        match self.store.complete(&self.claim, &response).await {
             Ok(true) => {}
             Ok(false) => self.counters.lost_leases.add(),
-            Err(why) => {
-                self.counters.failed(&why);
-                tokio::spawn(self.record_later(answer));
+            Err(error) => {
+                self.counters.failed(&error);
+                tokio::spawn(self.record_later(response));
             }
         }
     }
 
-    async fn record_later(self, answer: StoredResponse) {
+    async fn record_later(self, response: StoredResponse) {
         let mut pause = FIRST_PAUSE;
         for _ in 0..ATTEMPTS {
             tokio::time::sleep(pause).await;
             pause *= 2;
-            match self.store.complete(&self.claim, &answer).await {
+            match self.store.complete(&self.claim, &response).await {
                 Ok(true) => return,
                 Ok(false) => return self.counters.lost_leases.add(),
-                Err(why) => self.counters.failed(&why),
+                Err(error) => self.counters.failed(&error),
             }
         }
         self.counters.lost_records.add();
         tracing::error!(
-            request_id = self.claim.asked.request_id.as_str(),
+            request_id = self.claim.keyed.request_id.as_str(),
             "the answer to a request with a key could not be recorded: sent again, it is done again"
         );
     }
@@ -269,7 +281,7 @@ fn reused() -> Problem {
     )
 }
 
-fn unavailable(why: &StoreError) -> Problem {
-    Problem::new(Code::IdempotencyStoreUnavailable, format!("{why}, so nothing was sent."))
+fn unavailable(error: &StoreError) -> Problem {
+    Problem::new(Code::IdempotencyStoreUnavailable, format!("{error}, so nothing was sent."))
         .retry_after(IN_PROGRESS_RETRY_AFTER_SECS)
 }

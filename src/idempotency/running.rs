@@ -1,10 +1,10 @@
-//! Which updates with a key still run: callers may be gone, the updates are not.
+//! Count of keyed updates that run. An update outlives a caller that hangs up, and shutdown waits for it.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// How many run.
+/// Number of keyed updates that run.
 #[derive(Debug)]
 pub(super) struct Running(watch::Sender<usize>);
 
@@ -14,7 +14,7 @@ impl Default for Running {
     }
 }
 
-/// One that runs, until it is dropped.
+/// One running update, counted until dropped.
 #[derive(Debug)]
 pub(super) struct Ticket(Arc<Running>);
 
@@ -28,8 +28,9 @@ impl Running {
         *self.0.borrow()
     }
 
+    /// Waits until none runs.
     pub(super) async fn none(&self) {
-        // The sender is `self`: it cannot be gone.
+        // The channel stays open, because `self` holds its sender.
         let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Records in a Valkey or Redis. Every change is one script, so that no other replica comes in between.
+//! Records in Valkey or Redis. Each change is one script, and so atomic among replicas.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,14 +12,15 @@ use super::link::StoreConnection;
 use super::record;
 use crate::settings::Secret;
 
-/// Gives what stands under the key; if nothing does, puts the claim there.
+/// Returns the record under the key; if there is none, stores the claim.
 const CLAIM: &str = "\
 local record = redis.call('GET', KEYS[1])
 if record then return record end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false";
 
-/// Puts the answer there, unless somebody else's record stands there. A second time it finds its own.
+/// Stores the response, unless the record under the key is another claim's. Returns 1 as well if the response is stored
+/// already.
 const COMPLETE: &str = "\
 local start = redis.call('GETRANGE', KEYS[1], 0, #ARGV[4] - 1)
 if start == ARGV[4] then return 1 end
@@ -27,15 +28,15 @@ if start ~= '' and string.sub(start, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1";
 
-/// Takes the claim away, if it is still the claim's.
+/// Deletes the claim, if the key is still held by it.
 const RELEASE: &str = "\
 if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])";
 
-/// Records in a Valkey or Redis.
+/// Store in Valkey or Redis.
 #[derive(Debug)]
 pub(super) struct Shared {
-    link: StoreConnection,
+    connection: StoreConnection,
     url: Secret,
     ca_file: Option<PathBuf>,
 }
@@ -43,50 +44,54 @@ pub(super) struct Shared {
 impl Shared {
     /// Prepares it; connects to nothing. The error shows nothing of the URL.
     pub(super) fn new(url: &Secret, ca_file: Option<&Path>) -> Result<Self, String> {
-        let link = StoreConnection::new(url, ca_file)?;
-        Ok(Shared { link, url: url.clone(), ca_file: ca_file.map(Path::to_owned) })
+        let connection = StoreConnection::new(url, ca_file)?;
+        Ok(Shared { connection, url: url.clone(), ca_file: ca_file.map(Path::to_owned) })
     }
 
-    /// Whether this is the store at that place.
+    /// True if this is the store at `url`.
     pub(super) fn is_at(&self, url: &Secret, ca_file: Option<&Path>) -> bool {
         self.url.expose() == url.expose() && self.ca_file.as_deref() == ca_file
     }
 
-    /// Whether there is a connection that answers.
+    /// True if there is a connection that answers.
     pub(super) fn is_connected(&self) -> bool {
-        self.link.is_up()
+        self.connection.is_up()
     }
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
-        let Claim { asked, token, lifetimes } = claim;
-        let held = record::held(&asked.key, *token, asked.fingerprint);
-        let mut command = script(CLAIM, &asked.key);
-        command.arg(held.as_slice()).arg(milliseconds(lifetimes.lease));
-        // A claim that got no answer may have been taken all the same, behind our back: it is taken away again.
+        let Claim { keyed, token, lifetimes } = claim;
+        let held = record::held(&keyed.key, *token, keyed.fingerprint);
+        let mut command = script(CLAIM, &keyed.key);
+        command.arg(held.as_slice()).arg(millis(lifetimes.lease));
+        // A claim without a reply may have been stored: it is released afterwards.
         match self.call(&command, claim, || release(claim)).await? {
-            Value::Nil => Ok(ClaimOutcome::Mine),
+            Value::Nil => Ok(ClaimOutcome::Claimed),
             Value::BulkString(found) => {
-                record::read(&asked.key, &Bytes::from(found)).ok_or_else(|| invalid(&asked.key))
+                record::read(&keyed.key, &Bytes::from(found)).ok_or_else(|| invalid(&keyed.key))
             }
-            _ => Err(invalid(&asked.key)),
+            _ => Err(invalid(&keyed.key)),
         }
     }
 
-    pub(super) async fn complete(&self, claim: &Claim, answer: &StoredResponse) -> Result<bool, StoreError> {
-        let Claim { asked, token, lifetimes } = claim;
-        let done = record::done(&asked.key, asked.fingerprint, answer);
-        let mut complete = script(COMPLETE, &asked.key);
+    pub(super) async fn complete(
+        &self,
+        claim: &Claim,
+        response: &StoredResponse,
+    ) -> Result<bool, StoreError> {
+        let Claim { keyed, token, lifetimes } = claim;
+        let done = record::done(&keyed.key, keyed.fingerprint, response);
+        let mut complete = script(COMPLETE, &keyed.key);
         complete
-            .arg(record::of_holder(*token).as_slice())
+            .arg(record::claim_prefix(*token).as_slice())
             .arg(done.as_slice())
-            .arg(milliseconds(lifetimes.ttl))
-            .arg(done.get(..record::OF_ANSWER));
+            .arg(millis(lifetimes.ttl))
+            .arg(done.get(..record::DONE_PREFIX));
         let value = self.call(&complete, claim, ping).await?;
         Ok(value == Value::Int(1))
     }
 
     pub(super) async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        // One without an answer is sent once more.
+        // A release without a reply is sent once more.
         self.call(&release(claim), claim, || release(claim)).await?;
         Ok(())
     }
@@ -95,13 +100,13 @@ impl Shared {
         &self,
         command: &Cmd,
         claim: &Claim,
-        after_silence: impl FnOnce() -> Cmd,
+        after_timeout: impl FnOnce() -> Cmd,
     ) -> Result<Value, StoreError> {
-        let patience = claim.lifetimes.store_timeout;
-        self.link.call(command, patience, after_silence).await.map_err(|why| match why {
-            // Something else than a text stands under the key.
+        let timeout = claim.lifetimes.store_timeout;
+        self.connection.call(command, timeout, after_timeout).await.map_err(|error| match error {
+            // The value under the key is not a string.
             StoreError::Refused(code) if code == "WRONGTYPE" => StoreError::Invalid,
-            why => why,
+            error => error,
         })
     }
 }
@@ -113,8 +118,8 @@ fn script(text: &str, key: &Key) -> Cmd {
 }
 
 fn release(claim: &Claim) -> Cmd {
-    let mut command = script(RELEASE, &claim.asked.key);
-    command.arg(record::of_holder(claim.token).as_slice());
+    let mut command = script(RELEASE, &claim.keyed.key);
+    command.arg(record::claim_prefix(claim.token).as_slice());
     command
 }
 
@@ -122,8 +127,8 @@ fn ping() -> Cmd {
     cmd("PING")
 }
 
-/// At least one: a record without an end would never go away.
-fn milliseconds(duration: Duration) -> u64 {
+/// Milliseconds, at least 1: Redis refuses an expiry of 0.
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 

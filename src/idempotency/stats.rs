@@ -1,48 +1,49 @@
-//! What happened, in numbers.
+//! Counters of idempotency.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::claim::StoreError;
+use super::memory::Occupancy;
 use super::store::Store;
 
-/// Numbers since the start, and how full the store of this process is.
+/// Counters since the start, and the occupancy of the store in memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Keys taken: requests with a key that were done.
+    /// Keys claimed: keyed requests that were run.
     pub claims: u64,
-    /// Stored answers given again.
+    /// Stored responses given again.
     pub replays: u64,
-    /// Requests whose first one was still running (409).
+    /// Repeated requests that came while the first one was running (409).
     pub conflicts: u64,
-    /// Keys that came with another request (422).
+    /// Requests whose key belongs to another request (422).
     pub reuses: u64,
-    /// Keys freed because nothing was done and the request may be tried again.
+    /// Keys released because nothing was done and the request may be tried again.
     pub releases: u64,
-    /// Calls of the store that failed, late ones included.
+    /// Calls of the store that failed or timed out.
     pub store_failures: u64,
     /// Records that could not be read.
     pub invalid_records: u64,
-    /// Requests that were done although the store failed (`on_store_failure = "proceed"`).
+    /// Requests that were run although the store failed (`on_store_failure = "proceed"`).
     pub not_guaranteed: u64,
-    /// Claims whose lease had run out before the request was sent or recorded.
+    /// Claims whose lease ended before the request was sent or its response stored.
     pub lost_leases: u64,
-    /// Answers that could never be recorded.
+    /// Responses that could not be stored after all attempts.
     pub lost_records: u64,
-    /// Keys in the memory of this process, those in use included. 0 with a shared store.
+    /// Keys in the store in memory, those in use included; 0 with a shared store.
     pub entries: usize,
-    /// Keys in use in the memory of this process. 0 with a shared store.
+    /// Keys in use in the store in memory; 0 with a shared store.
     pub held: usize,
-    /// Bytes of answers in the memory of this process. 0 with a shared store.
+    /// Bytes of responses in the store in memory; 0 with a shared store.
     pub bytes: usize,
-    /// Answers that had to leave the memory of this process before their time.
+    /// Responses dropped from the store in memory before their `ttl` had passed.
     pub evicted: u64,
-    /// Updates with a key that run now, and answers that wait to be recorded.
+    /// Keyed updates that run, and responses that wait to be stored.
     pub running: usize,
-    /// Whether the shared store could be reached when it was last needed; always true without one.
+    /// False if the shared store could not be reached when last needed; always true without one.
     pub connected: bool,
 }
 
-/// A number that only grows.
+/// Monotonic counter.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
@@ -71,17 +72,17 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn failed(&self, why: &StoreError) {
+    pub(super) fn failed(&self, error: &StoreError) {
         self.store_failures.add();
-        if *why == StoreError::Invalid {
+        if *error == StoreError::Invalid {
             self.invalid_records.add();
         }
     }
 
     pub(super) fn read(&self, store: &Store, running: usize) -> Stats {
-        let (fill, connected) = match store {
-            Store::Memory(memory) => (memory.fill(), true),
-            Store::Shared(shared) => (super::memory::Occupancy::default(), shared.is_connected()),
+        let (occupancy, connected) = match store {
+            Store::Memory(memory) => (memory.occupancy(), true),
+            Store::Shared(shared) => (Occupancy::default(), shared.is_connected()),
         };
         Stats {
             claims: self.claims.get(),
@@ -94,10 +95,10 @@ impl Counters {
             not_guaranteed: self.not_guaranteed.get(),
             lost_leases: self.lost_leases.get(),
             lost_records: self.lost_records.get(),
-            entries: fill.entries,
-            held: fill.held,
-            bytes: fill.bytes,
-            evicted: fill.evicted,
+            entries: occupancy.entries,
+            held: occupancy.held,
+            bytes: occupancy.bytes,
+            evicted: occupancy.evicted,
             running,
             connected,
         }

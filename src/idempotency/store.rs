@@ -1,4 +1,4 @@
-//! The two stores behind one face.
+//! Store of idempotency records: in memory, or in Valkey or Redis.
 
 use std::time::Instant;
 
@@ -8,12 +8,12 @@ use super::memory::{Limits, Memory};
 use super::shared::Shared;
 use crate::settings;
 
-/// Where the records are.
+/// Store of idempotency records.
 #[derive(Debug)]
 pub(super) enum Store {
-    /// In this process.
+    /// Records in this process.
     Memory(Memory),
-    /// In a Valkey or Redis.
+    /// Records in Valkey or Redis.
     Shared(Box<Shared>),
 }
 
@@ -27,7 +27,7 @@ impl Store {
         })
     }
 
-    /// Whether these settings mean this store.
+    /// True if `settings` name this store.
     pub(super) fn is_at(&self, settings: &settings::Idempotency) -> bool {
         match (self, &settings.store) {
             (Store::Memory(_), settings::Store::Memory) => true,
@@ -38,7 +38,7 @@ impl Store {
         }
     }
 
-    /// Keeps to the limits of other settings from now on.
+    /// Applies the limits of other settings.
     pub(super) fn limit(&self, settings: &settings::Idempotency) {
         if let Store::Memory(memory) = self {
             memory.limit(Limits::from(settings));
@@ -46,32 +46,36 @@ impl Store {
     }
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
-        let Claim { asked, token, lifetimes } = claim;
+        let Claim { keyed, token, lifetimes } = claim;
         match self {
             Store::Memory(memory) => {
-                memory.claim(Instant::now(), asked.key, asked.fingerprint, *token, lifetimes.lease)
+                memory.claim(Instant::now(), keyed.key, keyed.fingerprint, *token, lifetimes.lease)
             }
             Store::Shared(shared) => shared.claim(claim).await,
         }
     }
 
-    /// Writes the answer if the key is still the claim's, or nobody's. False: it is another's now.
-    pub(super) async fn complete(&self, claim: &Claim, answer: &StoredResponse) -> Result<bool, StoreError> {
-        let Claim { asked, token, lifetimes } = claim;
+    /// Stores the response if the key is still held by the claim, or free. Returns false if another claim holds it.
+    pub(super) async fn complete(
+        &self,
+        claim: &Claim,
+        response: &StoredResponse,
+    ) -> Result<bool, StoreError> {
+        let Claim { keyed, token, lifetimes } = claim;
         match self {
             Store::Memory(memory) => {
-                let (now, answer) = (Instant::now(), answer.clone());
-                Ok(memory.complete(now, asked.key, asked.fingerprint, *token, answer, lifetimes.ttl))
+                let (now, response) = (Instant::now(), response.clone());
+                Ok(memory.complete(now, keyed.key, keyed.fingerprint, *token, response, lifetimes.ttl))
             }
-            Store::Shared(shared) => shared.complete(claim, answer).await,
+            Store::Shared(shared) => shared.complete(claim, response).await,
         }
     }
 
-    /// Frees the key if it is still the claim's.
+    /// Releases the key if the claim still holds it.
     pub(super) async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         match self {
             Store::Memory(memory) => {
-                memory.release(claim.asked.key, claim.token);
+                memory.release(claim.keyed.key, claim.token);
                 Ok(())
             }
             Store::Shared(shared) => shared.release(claim).await,

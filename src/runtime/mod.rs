@@ -23,7 +23,7 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::traffic::Answers;
 use crate::types::deadline::Shutdown;
 
-/// How long the last answers may take to reach those who asked: the admin listener's, and those of the cutoff.
+/// How long the last answers may take to reach those who asked: the admin listener's, and those that shutdown ends.
 const FLUSH_GRACE: Duration = Duration::from_millis(400);
 
 /// A gateway that serves.
@@ -36,7 +36,7 @@ pub struct Gateway {
     vitals: Arc<RuntimeState>,
     phase: watch::Sender<Phase>,
     admin_phase: watch::Sender<Phase>,
-    cutoff: Shutdown,
+    shutdown: Shutdown,
     serving: JoinHandle<bool>,
     serving_admin: JoinHandle<bool>,
     reload: Arc<Notify>,
@@ -67,8 +67,8 @@ impl Gateway {
         });
 
         let (load, answers) = (Arc::clone(&vitals.load), Arc::clone(&vitals.answers));
-        let cutoff = Shutdown::default();
-        let edge = edge::service(Arc::clone(&live), cutoff.clone(), load, log, answers);
+        let shutdown = Shutdown::default();
+        let edge = edge::service(Arc::clone(&live), shutdown.clone(), load, log, answers);
         let current = Arc::clone(&live);
         let profile = move || {
             let live = current.load();
@@ -98,7 +98,7 @@ impl Gateway {
             vitals,
             phase,
             admin_phase,
-            cutoff,
+            shutdown,
             serving,
             serving_admin,
             reload: Arc::default(),
@@ -173,7 +173,7 @@ impl Gateway {
         if in_time.is_err() {
             let requests = self.vitals.load.running();
             tracing::warn!(requests, "server.drain_timeout is over: what still runs is answered now");
-            self.cutoff.cut();
+            self.shutdown.trigger();
         }
         self.admin_phase.send_replace(Phase::Stopping);
         let finished = match in_time {

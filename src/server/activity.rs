@@ -14,13 +14,14 @@ use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use pin_project_lite::pin_project;
 
+use super::IncomingRequest;
 use crate::server::tls::ClientIdentity;
 use crate::types::body::Body;
 
 /// The state of one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
-    begun: Instant,
+    started: Instant,
     /// Requests that are being answered.
     running: AtomicUsize,
     /// Heads that came to their end.
@@ -37,7 +38,7 @@ pub(super) struct ConnectionActivity {
 impl ConnectionActivity {
     pub(super) fn new() -> Self {
         ConnectionActivity {
-            begun: Instant::now(),
+            started: Instant::now(),
             running: AtomicUsize::new(0),
             heads: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
@@ -47,8 +48,8 @@ impl ConnectionActivity {
         }
     }
 
-    pub(super) fn begun(&self) -> Instant {
-        self.begun
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     pub(super) fn busy(&self) -> bool {
@@ -60,12 +61,12 @@ impl ConnectionActivity {
     }
 
     pub(super) fn idle_since(&self) -> Instant {
-        self.begun + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
+        self.started + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
     }
 
     /// Something was asked just now.
     pub(super) fn touch(&self) {
-        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.idle_since.store(passed, Ordering::Release);
     }
 
@@ -92,7 +93,7 @@ impl ConnectionActivity {
 
     #[cfg(test)]
     pub(super) fn set_idle_since(&self, at: Instant) {
-        let passed = u64::try_from((at - self.begun).as_millis()).unwrap_or(u64::MAX);
+        let passed = u64::try_from((at - self.started).as_millis()).unwrap_or(u64::MAX);
         self.idle_since.store(passed, Ordering::Release);
     }
 
@@ -119,34 +120,32 @@ impl Drop for Running {
 pub(super) struct Tracked<S> {
     inner: TowerToHyperService<S>,
     activity: Arc<ConnectionActivity>,
-    peer: Option<Arc<ClientIdentity>>,
+    client: Option<Arc<ClientIdentity>>,
 }
 
 impl<S> Tracked<S> {
     pub(super) fn new(
         inner: S,
         activity: Arc<ConnectionActivity>,
-        peer: Option<Arc<ClientIdentity>>,
+        client: Option<Arc<ClientIdentity>>,
     ) -> Self {
-        Tracked { inner: TowerToHyperService::new(inner), activity, peer }
+        Tracked { inner: TowerToHyperService::new(inner), activity, client }
     }
 }
 
 impl<S> Service<Request<Incoming>> for Tracked<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone,
+    S: tower::Service<IncomingRequest, Response = Response<Body>, Error = Infallible> + Clone,
 {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Tracking<S>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Tracking<S> {
+    fn call(&self, request: Request<Incoming>) -> Tracking<S> {
         let running = self.activity.begin();
-        if let Some(peer) = &self.peer {
-            request.extensions_mut().insert(Arc::clone(peer));
-        }
         let http1 = request.version() <= Version::HTTP_11;
-        Tracking { inner: self.inner.call(request), running: Some(running), http1 }
+        let inner = self.inner.call(IncomingRequest { request, client: self.client.clone() });
+        Tracking { inner, running: Some(running), http1 }
     }
 }
 
@@ -154,10 +153,10 @@ pin_project! {
     /// The answer on its way.
     pub(super) struct Tracking<S>
     where
-        S: tower::Service<Request<Incoming>>,
+        S: tower::Service<IncomingRequest>,
     {
         #[pin]
-        inner: TowerToHyperServiceFuture<S, Request<Incoming>>,
+        inner: TowerToHyperServiceFuture<S, IncomingRequest>,
         running: Option<Running>,
         http1: bool,
     }
@@ -165,7 +164,7 @@ pin_project! {
 
 impl<S> Future for Tracking<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: tower::Service<IncomingRequest, Response = Response<Body>, Error = Infallible>,
 {
     type Output = Result<Response<Body>, Infallible>;
 

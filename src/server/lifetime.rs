@@ -16,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Action {
     /// Ask again then.
     Wait(Instant),
-    /// End it gently, and ask again then.
-    Close(Instant),
+    /// Close it gracefully, and call again.
+    Close,
     /// End it.
     Drop,
 }
@@ -36,11 +36,11 @@ pub(super) struct Lifetime {
 
 impl Lifetime {
     /// `jitter_seed` is from 0 to 255: it spreads the ends of connections that began together.
-    pub(super) fn new(limits: &Limits, begun: Instant, jitter_seed: u8) -> Self {
+    pub(super) fn new(limits: &Limits, started: Instant, jitter_seed: u8) -> Self {
         let share = 0.9 + 0.1 * f64::from(jitter_seed) / 255.0;
         Lifetime {
             idle_timeout: limits.idle_timeout,
-            old: begun + limits.max_age.mul_f64(share),
+            old: started + limits.max_age.mul_f64(share),
             stopping: None,
             closing: None,
         }
@@ -78,7 +78,7 @@ impl Lifetime {
 
     fn close(&mut self, now: Instant, patience: Duration) -> Action {
         self.closing = Some((now, patience));
-        Action::Close(now + patience)
+        Action::Close
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
 
     fn watch() -> (Lifetime, ConnectionActivity, Instant) {
         let activity = ConnectionActivity::new();
-        let begun = activity.begun();
+        let started = activity.started();
         let limits = Limits {
             header_timeout: 5 * SECOND,
             idle_timeout: 60 * SECOND,
@@ -98,58 +98,60 @@ mod tests {
             max_connections: 1,
             grace: 25 * SECOND,
         };
-        (Lifetime::new(&limits, begun, 255), activity, begun)
+        (Lifetime::new(&limits, started, 255), activity, started)
     }
 
     #[test]
     fn an_idle_connection_ends_after_its_time_and_a_silent_peer_is_not_waited_for() {
-        let (mut watch, activity, begun) = watch();
-        assert_eq!(watch.step(&activity, Phase::Serving, begun), Action::Wait(begun + 60 * SECOND));
-        let at = begun + 60 * SECOND;
-        assert_eq!(watch.step(&activity, Phase::Serving, at), Action::Close(at + PATIENCE));
+        let (mut watch, activity, started) = watch();
+        assert_eq!(watch.step(&activity, Phase::Serving, started), Action::Wait(started + 60 * SECOND));
+        let at = started + 60 * SECOND;
+        assert_eq!(watch.step(&activity, Phase::Serving, at), Action::Close);
         assert_eq!(watch.step(&activity, Phase::Serving, at + SECOND), Action::Wait(at + PATIENCE));
         assert_eq!(watch.step(&activity, Phase::Serving, at + PATIENCE), Action::Drop);
     }
 
     #[test]
     fn an_old_http2_connection_is_ended_and_an_old_http1_connection_says_so_in_its_next_answer() {
-        let (mut watch, activity, begun) = watch();
-        let at = begun + 600 * SECOND;
+        let (mut watch, activity, started) = watch();
+        let at = started + 600 * SECOND;
         activity.set_http2();
-        assert_eq!(watch.step(&activity, Phase::Serving, at), Action::Close(at + 60 * SECOND));
-        let (mut watch, activity, begun) = self::watch();
+        assert_eq!(watch.step(&activity, Phase::Serving, at), Action::Close);
+        assert_eq!(watch.step(&activity, Phase::Serving, at), Action::Wait(at + 60 * SECOND));
+        let (mut watch, activity, started) = self::watch();
         // It asked something just before it became too old.
-        let just_now = begun + 599 * SECOND;
+        let just_now = started + 599 * SECOND;
         activity.set_idle_since(just_now);
-        assert_eq!(watch.step(&activity, Phase::Serving, just_now), Action::Wait(begun + 600 * SECOND));
+        assert_eq!(watch.step(&activity, Phase::Serving, just_now), Action::Wait(started + 600 * SECOND));
         assert!(!activity.last());
-        let at = begun + 600 * SECOND;
+        let at = started + 600 * SECOND;
         assert_eq!(watch.step(&activity, Phase::Serving, at), Action::Wait(just_now + 60 * SECOND));
         assert!(activity.last());
     }
 
     #[test]
     fn leaving_marks_answers_and_stopping_closes_what_is_idle_but_not_at_once() {
-        let (mut watch, activity, begun) = watch();
-        let at = begun + SECOND;
-        assert_eq!(watch.step(&activity, Phase::Leaving, at), Action::Wait(begun + 60 * SECOND));
+        let (mut watch, activity, started) = watch();
+        let at = started + SECOND;
+        assert_eq!(watch.step(&activity, Phase::Leaving, at), Action::Wait(started + 60 * SECOND));
         assert!(activity.last());
         assert_eq!(watch.step(&activity, Phase::Stopping, at), Action::Wait(at + LAST_CALL));
         let at = at + LAST_CALL;
-        assert_eq!(watch.step(&activity, Phase::Stopping, at), Action::Close(at + PATIENCE));
+        assert_eq!(watch.step(&activity, Phase::Stopping, at), Action::Close);
         assert_eq!(watch.step(&activity, Phase::Stopping, at + PATIENCE), Action::Drop);
     }
 
     #[test]
     fn stopping_ends_http2_at_once_and_gently() {
-        let (mut watch, activity, begun) = watch();
+        let (mut watch, activity, started) = watch();
         activity.set_http2();
-        assert_eq!(watch.step(&activity, Phase::Stopping, begun), Action::Close(begun + PATIENCE));
+        assert_eq!(watch.step(&activity, Phase::Stopping, started), Action::Close);
+        assert_eq!(watch.step(&activity, Phase::Stopping, started), Action::Wait(started + PATIENCE));
     }
 
     #[test]
     fn ages_are_spread_over_a_tenth() {
-        let (_, activity, begun) = watch();
+        let (_, activity, started) = watch();
         let limits = |max_age| Limits {
             header_timeout: SECOND,
             idle_timeout: SECOND,
@@ -157,7 +159,7 @@ mod tests {
             max_connections: 1,
             grace: SECOND,
         };
-        assert_eq!(Lifetime::new(&limits(100 * SECOND), activity.begun(), 255).old, begun + 100 * SECOND);
-        assert_eq!(Lifetime::new(&limits(100 * SECOND), activity.begun(), 0).old, begun + 90 * SECOND);
+        assert_eq!(Lifetime::new(&limits(100 * SECOND), activity.started(), 255).old, started + 100 * SECOND);
+        assert_eq!(Lifetime::new(&limits(100 * SECOND), activity.started(), 0).old, started + 90 * SECOND);
     }
 }

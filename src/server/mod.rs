@@ -23,28 +23,18 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch as channel;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tower::Service;
 
-use crate::server::tls::Tls;
+use self::connection::Builders;
+use self::tls::{ClientIdentity, Tls};
 use crate::settings;
 use crate::types::body::Body;
 
 pub use stats::{ConnectionStats, Connections};
 
-/// The head of a request may be this long; hyper's own default is some 400 KiB. Its 100 header lines stay: for so many it
-/// has room on the stack.
-const MAX_HEAD: usize = 32 * 1024;
-/// HTTP/2 requests of one connection at a time.
-const MAX_STREAMS: u32 = 100;
-/// After which an HTTP/2 peer is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// How long it may take to say so.
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after an error of `accept` that is not the fault of one connection (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a full listener looks whether its limit was raised.
@@ -77,6 +67,15 @@ impl From<&settings::Server> for Limits {
             grace: server.drain_timeout,
         }
     }
+}
+
+/// A request with what its connection knows of the client.
+#[derive(Debug)]
+pub struct IncomingRequest {
+    /// The request as received.
+    pub request: Request<Incoming>,
+    /// Names in the client's certificate; `None` without one.
+    pub client: Option<Arc<ClientIdentity>>,
 }
 
 /// What holds for a new connection. Connections that are open keep what held when they came.
@@ -127,19 +126,19 @@ impl BoundListener {
         self,
         service: S,
         profile: impl Fn() -> ConnectionConfig + Send,
-        mut phase: channel::Receiver<Phase>,
+        mut phase: watch::Receiver<Phase>,
         connections: Arc<Connections>,
     ) -> bool
     where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S: Service<IncomingRequest, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
-        let builder = Arc::new(builder());
+        let builders = Arc::new(Builders::new());
         let mut open = JoinSet::new();
-        let serve = |stream: TcpStream, phase: channel::Receiver<Phase>| {
+        let serve = |stream: TcpStream, phase: watch::Receiver<Phase>| {
             connection::serve(
                 stream,
-                Arc::clone(&builder),
+                Arc::clone(&builders),
                 service.clone(),
                 profile(),
                 phase,
@@ -190,7 +189,7 @@ impl BoundListener {
 }
 
 /// Waits for the word to stop, or for nobody being left to give it.
-async fn stopping(phase: &mut channel::Receiver<Phase>) {
+async fn stopping(phase: &mut watch::Receiver<Phase>) {
     let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
 }
 
@@ -199,24 +198,6 @@ fn note(ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
         tracing::error!("the task of a connection panicked");
     }
-}
-
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // It would count idle time as part of the next head; `socket` and `watch` tell them apart.
-        .header_read_timeout(None)
-        .max_buf_size(MAX_HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(16 * 1024);
-    builder
 }
 
 /// Errors of `accept` that are about the connection that was to be accepted, not about the listener.

@@ -1,5 +1,6 @@
-//! The socket of one connection: plain or TLS, with a time limit on the head of a request, and a gentle end.
+//! Socket of one connection: plain or TLS, with a time limit on the head of a request and a lingering close.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use tokio_rustls::server::TlsStream;
 
 use super::activity::ConnectionActivity;
 use super::stats::Connections;
+use super::tls::ALPN_HTTP1;
 
-/// What an HTTP/2 connection begins with.
+/// Connection preface of HTTP/2 (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a peer may go on sending what nobody reads any more.
+/// Limit on the time for which a closing connection reads and discards.
 const LINGER: Duration = Duration::from_secs(1);
-/// How much of it is thrown away.
-const MAX_THROWN_AWAY: usize = 1024 * 1024;
+/// Limit on the bytes that a closing connection reads and discards.
+const MAX_DISCARDED: usize = 1024 * 1024;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -28,35 +30,50 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A socket that ends when the head of a request does not arrive in time.
+/// Protocol of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    /// Returns the protocol that begins with `bytes`; `None` while they are a part of the HTTP/2 preface.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            PREFACE => Some(Protocol::Http2),
+            [_, ..] if PREFACE.starts_with(bytes) => None,
+            _ => Some(Protocol::Http1),
+        }
+    }
+}
+
+/// A socket whose reads fail when the head of a request does not arrive in time.
 ///
-/// The clock starts at a head's first byte, so an idle connection costs nothing and may stay. It stops when hyper hands
-/// the request over, which is when the head was complete. An HTTP/2 connection is watched up to the end of its preface
-/// only: its frames come whenever they like.
+/// The clock starts at the first byte of a head, so an idle connection is not limited. It stops when hyper calls the
+/// service, because the head is complete by then. On HTTP/2 only the preface is limited: later frames are not heads.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Stream,
     activity: Arc<ConnectionActivity>,
     connections: Arc<Connections>,
     header_timeout: Duration,
-    /// When the head began that is being read, and how many came before it.
+    /// Start of the head that is being read, and the number of heads before it.
     head: Option<(Instant, u64)>,
-    /// Bytes of the HTTP/2 preface that were seen; none once something else came.
-    preface: Option<usize>,
-    /// Whether nothing was read yet.
-    fresh: bool,
+    /// Bytes that were read to detect the protocol; the next read returns them.
+    detected: Vec<u8>,
     timer: Option<Pin<Box<Sleep>>>,
-    end: End,
+    close: Close,
 }
 
-/// How far the connection's end is.
+/// State of closing the connection.
 #[derive(Debug, Clone, Copy)]
-enum End {
-    No,
-    /// We have said that we send no more, and wait so long for the peer to see it.
-    Said {
+enum Close {
+    Open,
+    /// The write side is shut down; input is discarded until the peer closes or the limits are reached.
+    Lingering {
         until: Instant,
-        thrown_away: usize,
+        discarded: usize,
     },
 }
 
@@ -73,47 +90,81 @@ impl Socket {
             connections,
             header_timeout,
             head: None,
-            preface: Some(0),
-            fresh: true,
+            detected: Vec::new(),
             timer: None,
-            end: End::No,
+            close: Close::Open,
         }
     }
 
-    /// Whether a fresh connection begins with something else than the HTTP/2 preface. Where it cannot be told, it does not.
-    fn poll_speaks_http1(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let Stream::Plain(stream) = &self.stream else { return Poll::Ready(Ok(false)) };
-        let mut room = [0; PREFACE.len()];
-        let mut buffer = ReadBuf::new(&mut room);
-        ready!(stream.poll_peek(cx, &mut buffer))?;
-        Poll::Ready(Ok(!PREFACE.starts_with(buffer.filled())))
+    /// Waits for the first bytes and returns the protocol that they begin.
+    pub(super) async fn detect(&mut self) -> io::Result<Protocol> {
+        let protocol = poll_fn(|cx| self.poll_detect(cx)).await?;
+        if protocol == Protocol::Http2 {
+            self.activity.set_http2();
+            self.head = None;
+        }
+        Ok(protocol)
     }
 
-    /// Bytes came.
-    fn arrived(&mut self, bytes: &[u8]) {
-        if self.activity.http2() {
+    fn poll_detect(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
+        let mut room = [0; PREFACE.len()];
+        match &self.stream {
+            // Bytes that stay in the socket reach hyper together with those behind them. Read here, they would reach it
+            // on their own, and its buffer would grow to twice its size for the rest.
+            Stream::Plain(stream) if self.detected.is_empty() => {
+                let mut buffer = ReadBuf::new(&mut room);
+                ready!(stream.poll_peek(cx, &mut buffer))?;
+                if let Some(protocol) = Protocol::of(buffer.filled()) {
+                    return Poll::Ready(Ok(protocol));
+                }
+            }
+            Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP1) => {
+                return Poll::Ready(Ok(Protocol::Http1));
+            }
+            _ => {}
+        }
+        loop {
+            let mut buffer = ReadBuf::new(room.get_mut(self.detected.len()..).unwrap_or_default());
+            ready!(self.poll_receive(cx, &mut buffer))?;
+            self.detected.extend_from_slice(buffer.filled());
+            let ended = buffer.filled().is_empty().then_some(Protocol::Http1);
+            if let Some(protocol) = ended.or(Protocol::of(&self.detected)) {
+                return Poll::Ready(Ok(protocol));
+            }
+        }
+    }
+
+    /// Reads from the stream and applies the time limit on heads.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) => {
+                if buffer.filled().len() > before {
+                    self.arrived();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending if self.is_late(cx) => {
+                self.connections.head_late();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            other => other,
+        }
+    }
+
+    /// Starts the clock if the bytes that arrived are the first of a head.
+    fn arrived(&mut self) {
+        if self.activity.http2() || self.activity.busy() {
             return;
         }
-        if let Some(seen) = self.preface {
-            let expected = PREFACE.get(seen..).unwrap_or_default();
-            let common = bytes.len().min(expected.len());
-            self.preface = (bytes.get(..common) == expected.get(..common)).then_some(seen + common);
-            if self.preface == Some(PREFACE.len()) {
-                self.activity.set_http2();
-                self.head = None;
-                return;
-            }
-        }
-        if !self.activity.busy() {
-            let before = self.activity.heads();
-            if self.head.is_none_or(|(_, heads)| heads != before) {
-                self.head = Some((Instant::now(), before));
-                self.activity.touch();
-            }
+        let before = self.activity.heads();
+        if self.head.is_none_or(|(_, heads)| heads != before) {
+            self.head = Some((Instant::now(), before));
+            self.activity.touch();
         }
     }
 
-    /// Whether a head began long ago and is still not whole. Only asked where nothing more is to be read for now.
+    /// Returns true if a head is incomplete after the time limit. Called while nothing can be read.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let Some((began, before)) = self.head else { return false };
         if before != self.activity.heads() {
@@ -131,22 +182,22 @@ impl Socket {
         timer.as_mut().poll(cx).is_ready()
     }
 
-    /// A peer that is still sending when its connection is closed is reset, and may lose the answer that says why. So
-    /// what it sends is thrown away for a moment, until it has seen the end too.
-    fn poll_linger(&mut self, until: Instant, mut thrown_away: usize, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads and discards input after the last response. A peer that still sends when its connection is closed is reset
+    /// and may lose the response.
+    fn poll_linger(&mut self, until: Instant, mut discarded: usize, cx: &mut Context<'_>) -> Poll<()> {
         let mut room = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut room);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    thrown_away += buffer.filled().len();
-                    self.end = End::Said { until, thrown_away };
-                    if thrown_away > MAX_THROWN_AWAY {
+                    discarded += buffer.filled().len();
+                    self.close = Close::Lingering { until, discarded };
+                    if discarded > MAX_DISCARDED {
                         return Poll::Ready(());
                     }
                 }
-                // Nothing came late and nothing is expected to.
-                Poll::Pending if thrown_away == 0 && !self.activity.refused() => return Poll::Ready(()),
+                // No request was refused before its end, so no more input is expected.
+                Poll::Pending if discarded == 0 && !self.activity.refused() => return Poll::Ready(()),
                 Poll::Pending if !self.passed(until, cx) => return Poll::Pending,
                 _ => return Poll::Ready(()),
             }
@@ -160,29 +211,13 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.fresh {
-            let http1 = ready!(self.poll_speaks_http1(cx))?;
-            self.fresh = false;
-            // hyper-util, which asks first, takes a read of nothing for HTTP/1. Given the first bytes, it would hand them
-            // to hyper on their own, whose buffer would then grow to twice its size for those that follow.
-            if http1 {
-                return Poll::Ready(Ok(()));
-            }
+        if self.detected.is_empty() {
+            return self.poll_receive(cx, buffer);
         }
-        let before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) => {
-                if let Some(new) = buffer.filled().get(before..).filter(|new| !new.is_empty()) {
-                    self.arrived(new);
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending if self.is_late(cx) => {
-                self.connections.head_late();
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            other => other,
-        }
+        let fits = self.detected.len().min(buffer.remaining());
+        let rest = self.detected.split_off(fits);
+        buffer.put_slice(&std::mem::replace(&mut self.detected, rest));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -208,18 +243,18 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.end, End::No) {
+        if matches!(self.close, Close::Open) {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.end = End::Said { until: Instant::now() + LINGER, thrown_away: 0 };
+            self.close = Close::Lingering { until: Instant::now() + LINGER, discarded: 0 };
         }
-        if let End::Said { until, thrown_away } = self.end {
-            ready!(self.poll_linger(until, thrown_away, cx));
+        if let Close::Lingering { until, discarded } = self.close {
+            ready!(self.poll_linger(until, discarded, cx));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// One call, for whichever socket it is.
+/// Calls the method of the inner stream.
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
@@ -271,5 +306,55 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_protocol_is_detected_however_its_first_bytes_are_split_and_no_byte_is_lost() {
+        let (begin, rest) = PREFACE.split_at(5);
+        let cases: [(&[&[u8]], Protocol); 8] = [
+            (&[PREFACE, b"frames"], Protocol::Http2),
+            (&[begin, rest, b"frames"], Protocol::Http2),
+            (&[b"P", b"RI", b" * HTTP/2.0\r\n\r\nSM\r\n", b"\r\n", b"frames"], Protocol::Http2),
+            (&[b"GET / HTTP/1.1\r\n\r\n"], Protocol::Http1),
+            (&[b"P", b"ATCH / HTTP/1.1\r\n\r\n"], Protocol::Http1),
+            (&[begin, b"HTTP/2.0\r\n\r\nXX"], Protocol::Http1),
+            (&[begin], Protocol::Http1),
+            (&[], Protocol::Http1),
+        ];
+        for (pieces, expected) in cases {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let activity = Arc::new(ConnectionActivity::new());
+            let timeout = Duration::from_secs(30);
+            let mut socket =
+                Socket::new(Stream::Plain(stream), Arc::clone(&activity), Arc::default(), timeout);
+            let send = async move {
+                for piece in pieces {
+                    client.write_all(piece).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let receive = async {
+                assert_eq!(socket.detect().await.unwrap(), expected, "{pieces:?}");
+                let mut received = Vec::new();
+                // Smaller than the preface, so that it is returned in parts.
+                let mut room = [0; 7];
+                while let Ok(read @ 1..) = socket.read(&mut room).await {
+                    received.extend_from_slice(&room[..read]);
+                }
+                assert_eq!(received, pieces.concat());
+            };
+            tokio::join!(send, receive);
+            assert_eq!(activity.http2(), expected == Protocol::Http2, "{pieces:?}");
+        }
     }
 }

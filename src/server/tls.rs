@@ -14,6 +14,11 @@ use webpki::EndEntityCert;
 
 use crate::settings::ServerTls;
 
+/// ALPN protocol id of HTTP/2 (RFC 9113 section 3.2).
+const ALPN_HTTP2: &[u8] = b"h2";
+/// ALPN protocol id of HTTP/1.1 (RFC 7301 section 6).
+pub(super) const ALPN_HTTP1: &[u8] = b"http/1.1";
+
 /// The names in a client's certificate, which one of the configured authorities signed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientIdentity {
@@ -74,7 +79,7 @@ impl Tls {
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             format!("server.tls: the certificate and the key cannot be used together: {error}")
         })?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
         Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 

@@ -152,7 +152,7 @@ impl Checker<'_> {
         let origin = match Origin::parse(url) {
             Ok(origin) => origin,
             Err(what) => {
-                self.faults.add(key, what);
+                self.faults.add(key, what.to_string());
                 return None;
             }
         };

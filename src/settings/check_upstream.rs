@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::HeaderValue;
-use parlance_adapters::{ALL, Adapter, Place, Spec};
+use parlance_adapters::{ALL, Adapter, SettingPlacement, Spec};
 use serde_json::Value;
 
 use super::check::Checker;
@@ -83,7 +83,7 @@ fn upstream(
         .map(|(requests, seconds)| Rate { requests, per: Duration::from_secs(seconds.into()) });
     Some(Upstream {
         vendor,
-        adapter: parlance_adapters::Upstream {
+        adapter: parlance_adapters::VendorEndpoint {
             name: name.to_owned(),
             origin,
             settings,
@@ -159,7 +159,7 @@ fn settings(
             continue;
         };
         match setting.place {
-            Place::Path => {
+            SettingPlacement::Path => {
                 if text.is_empty()
                     || text.len() > 512
                     || matches!(text, "." | "..")
@@ -171,7 +171,7 @@ fn settings(
                     continue;
                 }
             }
-            Place::Header(header) => {
+            SettingPlacement::Header(header) => {
                 match Secret::header_safe(text).and(HeaderValue::from_str(text).map_err(|e| e.to_string())) {
                     Ok(value) => headers.push((http::HeaderName::from_static(header), value)),
                     Err(what) => {

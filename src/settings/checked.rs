@@ -94,7 +94,7 @@ pub struct Upstream {
     /// The vendor.
     pub vendor: &'static dyn Adapter,
     /// What the vendor's adapter needs to know.
-    pub adapter: parlance_adapters::Upstream,
+    pub adapter: parlance_adapters::VendorEndpoint,
     /// What the vendor knows the gateway by.
     pub credential: Credential,
     /// The authorities that are trusted instead of the system's roots; holds for the token endpoint too.

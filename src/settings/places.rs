@@ -96,8 +96,8 @@ fn toml_value(text: &Text<'_>, key: &str, value: &DeValue<'_>, places: &mut BTre
 
 fn from_json(source: &str) -> Result<BTreeMap<String, Position>, Vec<SyntaxFault>> {
     let text = Text::new(source);
-    let fault = |fault: json::Malformed| {
-        vec![(Some(text.position(fault.at())), format!("is not valid JSON: {}", fault.what()))]
+    let fault = |fault: json::JsonError| {
+        vec![(Some(text.position(fault.at())), format!("is not valid JSON: {}", fault.kind().as_str()))]
     };
     let mut reader = json::Reader::strict(source.as_bytes()).map_err(fault)?;
     let root = reader.raw().and_then(|raw| reader.end().map(|()| raw)).map_err(fault)?;

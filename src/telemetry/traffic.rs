@@ -133,9 +133,11 @@ impl Traffic {
 
     /// Bodies refused, by fault code.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let possible: Vec<FaultCode> = parlance_adapters::fault_codes().collect();
         FaultCode::ALL
             .iter()
             .zip(&self.refusals)
+            .filter(move |(code, _)| possible.contains(code))
             .map(|(code, count)| (code.as_str(), count.load(Ordering::Relaxed)))
     }
 }

@@ -1,24 +1,24 @@
-//! Bodies: what we send is whole in memory, what we receive is read up to a limit.
+//! Bodies: outgoing ones are whole in memory, incoming ones are read up to a limit.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body as _;
 use hyper::body::Incoming;
 
-/// A body that we send.
+/// Body of an outgoing message.
 pub type Body = Full<Bytes>;
 
-/// A body of these bytes.
+/// Creates a body of these bytes.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
 }
 
-/// No body.
+/// Creates an empty body.
 pub fn empty() -> Body {
     Full::new(Bytes::new())
 }
 
-/// Why a body was not read to its end.
+/// Error of reading a body.
 #[derive(Debug)]
 pub enum ReadError {
     /// It is longer than the limit.
@@ -27,41 +27,45 @@ pub enum ReadError {
     Broken(hyper::Error),
 }
 
-/// Reads at most `limit` bytes. A declared length beyond it is refused before anything is read, and nothing is
-/// reserved on the word of the sender beyond the limit. What was read stays in `so_far` if reading fails.
+/// Reads a body of at most `limit` bytes. A larger `Content-Length` fails before anything is read. On error `so_far` holds
+/// the bytes that arrived.
+///
+/// # Errors
+///
+/// The body exceeds `limit`, or the connection broke.
 pub async fn read(mut body: Incoming, limit: usize, so_far: &mut BytesMut) -> Result<Bytes, ReadError> {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if expected > limit {
         return Err(ReadError::TooLarge);
     }
-    let mut only: Option<Bytes> = None;
+    let mut single: Option<Bytes> = None;
     while let Some(frame) = body.frame().await {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
-                so_far.extend_from_slice(&only.unwrap_or_default());
+                so_far.extend_from_slice(&single.unwrap_or_default());
                 return Err(ReadError::Broken(error));
             }
         };
-        // Trailers are dropped: nothing of them is passed on.
+        // Trailers are not passed on.
         let Ok(data) = frame.into_data() else { continue };
-        let before = only.as_ref().map_or(so_far.len(), Bytes::len);
+        let before = single.as_ref().map_or(so_far.len(), Bytes::len);
         if before + data.len() > limit {
             let room = limit - before;
-            so_far.extend_from_slice(&only.unwrap_or_default());
+            so_far.extend_from_slice(&single.unwrap_or_default());
             so_far.extend_from_slice(data.get(..room).unwrap_or_default());
             return Err(ReadError::TooLarge);
         }
-        // A body that came in one piece (nearly all do) is used where it lies.
-        if only.is_none() && so_far.is_empty() {
-            only = Some(data);
+        // A body of one frame, the usual case, is not copied.
+        if single.is_none() && so_far.is_empty() {
+            single = Some(data);
             continue;
         }
-        if let Some(first) = only.take() {
+        if let Some(first) = single.take() {
             so_far.reserve(expected.max(first.len() + data.len()));
             so_far.extend_from_slice(&first);
         }
         so_far.extend_from_slice(&data);
     }
-    Ok(only.unwrap_or_else(|| so_far.split().freeze()))
+    Ok(single.unwrap_or_else(|| so_far.split().freeze()))
 }

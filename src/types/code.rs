@@ -2,19 +2,19 @@
 
 use http::StatusCode;
 
-/// Whether the change may have reached the vendor.
+/// State of an update at the vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// Nothing was sent, or the vendor refused.
     No,
-    /// Sent, and no answer says what became of it.
+    /// Sent, and no answer says if it was applied.
     Unknown,
     /// The vendor said 2xx.
     Yes,
 }
 
 impl Applied {
-    /// The word in a problem.
+    /// Word in a problem.
     pub fn as_str(self) -> &'static str {
         match self {
             Applied::No => "no",
@@ -45,7 +45,7 @@ macro_rules! codes {
                 StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
 
-            /// Whether the same request may succeed later.
+            /// True if the same request may succeed later.
             pub fn retryable(self) -> bool {
                 match self { $(Code::$variant => $retryable,)* }
             }
@@ -152,18 +152,18 @@ impl Code {
     }
 }
 
-/// Whose word an answer is.
+/// Who produced an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnsweredBy {
-    /// The gateway's own: refused before the vendor was asked, or answered without it.
+    /// The gateway: it refused before the vendor was asked, or answered without it.
     #[default]
     Gateway,
-    /// The vendor's: its answer, or its failure to give one.
+    /// The vendor: by its answer, or by its failure to give one.
     Vendor,
 }
 
 impl AnsweredBy {
-    /// The word in logs and metrics.
+    /// Word in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             AnsweredBy::Gateway => "gateway",

@@ -1,4 +1,4 @@
-//! When work for a caller must end: at a moment of its own, or earlier where the process itself is to end.
+//! Deadlines of requests; the shutdown of the process brings them forward.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,86 +6,108 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// The one moment from which nothing is waited for any more. A clone is the same moment.
+/// Shutdown signal of the process. Once triggered, every [`Deadline`] has expired. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown(Arc<watch::Sender<bool>>);
 
 impl Shutdown {
-    /// From now on. Whoever waits is woken.
-    pub fn cut(&self) {
+    /// Triggers the signal and wakes all tasks that wait for it.
+    pub fn trigger(&self) {
         self.0.send_replace(true);
     }
 
-    /// Whether it has come.
-    pub fn is_past(&self) -> bool {
+    fn is_triggered(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits for it.
-    pub async fn come(&self) {
-        // The sender is `self`: it cannot be gone.
-        let _ = self.0.subscribe().wait_for(|past| *past).await;
+    /// Waits for the signal.
+    async fn triggered(&self) {
+        // The channel stays open, because `self` holds its sender.
+        let _ = self.0.subscribe().wait_for(|triggered| *triggered).await;
     }
 }
 
-/// Why there is no more time.
+/// Reason that a deadline has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
-    /// The deadline passed.
-    Passed,
-    /// The process ends.
+pub enum Expired {
+    /// Its time has passed.
+    Timeout,
+    /// The process shuts down.
     Shutdown,
 }
 
-/// When to give up.
+/// Time limit of a request, shortened by [`Shutdown`].
+///
+/// ```
+/// use std::future::pending;
+/// use std::time::Duration;
+///
+/// use parlance::types::deadline::{Deadline, Expired, Shutdown};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let shutdown = Shutdown::default();
+/// let deadline = Deadline::after(Duration::from_secs(60), &shutdown);
+/// assert_eq!(deadline.within(async { "reply" }).await, Ok("reply"));
+///
+/// shutdown.trigger();
+/// assert_eq!(deadline.expired(), Some(Expired::Shutdown));
+/// assert_eq!(deadline.within(pending::<()>()).await, Err(Expired::Shutdown));
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Deadline {
     at: Instant,
-    cutoff: Shutdown,
+    shutdown: Shutdown,
 }
 
-/// One that no cutoff brings forward.
+/// Creates a deadline that shutdown does not shorten.
 impl From<Instant> for Deadline {
     fn from(at: Instant) -> Self {
-        Deadline { at, cutoff: Shutdown::default() }
+        Deadline { at, shutdown: Shutdown::default() }
     }
 }
 
 impl Deadline {
-    /// So long from now, or at the cutoff where that is earlier.
-    pub fn after(timeout: Duration, cutoff: &Shutdown) -> Self {
-        Deadline { at: Instant::now() + timeout, cutoff: cutoff.clone() }
+    /// Creates a deadline `timeout` from now.
+    pub fn after(timeout: Duration, shutdown: &Shutdown) -> Self {
+        Deadline { at: Instant::now() + timeout, shutdown: shutdown.clone() }
     }
 
-    /// The latest moment.
+    /// Latest time, without regard to shutdown.
     pub fn at(&self) -> Instant {
         self.at
     }
 
-    /// Whether there is no more time, and why.
-    pub fn over(&self) -> Option<Over> {
-        if self.cutoff.is_past() {
-            Some(Over::Shutdown)
+    /// Reason of expiry; `None` before it.
+    pub fn expired(&self) -> Option<Expired> {
+        if self.shutdown.is_triggered() {
+            Some(Expired::Shutdown)
         } else if tokio::time::Instant::now() >= self.at.into() {
-            Some(Over::Passed)
+            Some(Expired::Timeout)
         } else {
             None
         }
     }
 
-    /// Does `work` while there is time. What is ready at once is always given, and costs no timer.
-    pub async fn within<F: Future>(&self, work: F) -> Result<F::Output, Over> {
+    /// Runs `work` until the deadline. A future that is ready on the first poll succeeds even after expiry, and starts no
+    /// timer.
+    ///
+    /// # Errors
+    ///
+    /// The deadline expired before `work` was ready.
+    pub async fn within<F: Future>(&self, work: F) -> Result<F::Output, Expired> {
         tokio::select! {
             biased;
-            done = work => Ok(done),
-            over = self.end() => Err(over),
+            output = work => Ok(output),
+            expired = self.expiry() => Err(expired),
         }
     }
 
-    async fn end(&self) -> Over {
-        match tokio::time::timeout_at(self.at.into(), self.cutoff.come()).await {
-            Ok(()) => Over::Shutdown,
-            Err(_) => Over::Passed,
+    async fn expiry(&self) -> Expired {
+        match tokio::time::timeout_at(self.at.into(), self.shutdown.triggered()).await {
+            Ok(()) => Expired::Shutdown,
+            Err(_) => Expired::Timeout,
         }
     }
 }
@@ -97,25 +119,25 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_at_its_time_or_at_the_cutoff() {
-        let cutoff = Shutdown::default();
-        let begun = tokio::time::Instant::now();
-        let deadline = Deadline { at: (begun + SECOND).into_std(), cutoff: cutoff.clone() };
-        assert_eq!((deadline.within(async { 1 }).await, deadline.over()), (Ok(1), None));
-        assert_eq!(deadline.within(std::future::pending::<()>()).await, Err(Over::Passed));
-        assert_eq!((begun.elapsed(), deadline.over()), (SECOND, Some(Over::Passed)));
-        assert_eq!(deadline.within(async { 2 }).await, Ok(2), "what is there is taken");
+    async fn a_deadline_expires_at_its_time_or_at_shutdown() {
+        let shutdown = Shutdown::default();
+        let started = tokio::time::Instant::now();
+        let deadline = Deadline { at: (started + SECOND).into_std(), shutdown: shutdown.clone() };
+        assert_eq!((deadline.within(async { 1 }).await, deadline.expired()), (Ok(1), None));
+        assert_eq!(deadline.within(std::future::pending::<()>()).await, Err(Expired::Timeout));
+        assert_eq!((started.elapsed(), deadline.expired()), (SECOND, Some(Expired::Timeout)));
+        assert_eq!(deadline.within(async { 2 }).await, Ok(2), "a future that is ready succeeds after expiry");
 
-        let deadline = Deadline { at: (begun + 60 * SECOND).into_std(), cutoff: cutoff.clone() };
+        let deadline = Deadline { at: (started + 60 * SECOND).into_std(), shutdown: shutdown.clone() };
         let waiting = tokio::spawn({
             let deadline = deadline.clone();
             async move { deadline.within(std::future::pending::<()>()).await }
         });
         tokio::time::sleep(SECOND).await;
-        assert!(!waiting.is_finished() && deadline.over().is_none());
-        cutoff.cut();
-        assert_eq!(waiting.await.unwrap(), Err(Over::Shutdown));
-        assert_eq!((begun.elapsed(), deadline.over()), (2 * SECOND, Some(Over::Shutdown)));
-        assert_eq!(deadline.within(std::future::pending::<()>()).await, Err(Over::Shutdown));
+        assert!(!waiting.is_finished() && deadline.expired().is_none());
+        shutdown.trigger();
+        assert_eq!(waiting.await.unwrap(), Err(Expired::Shutdown));
+        assert_eq!((started.elapsed(), deadline.expired()), (2 * SECOND, Some(Expired::Shutdown)));
+        assert_eq!(deadline.within(std::future::pending::<()>()).await, Err(Expired::Shutdown));
     }
 }

@@ -1,5 +1,6 @@
 //! Nouns that every module needs: problems and their codes, request ids, bodies, deadlines.
 
+pub mod bearer;
 pub mod body;
 pub mod build_error;
 pub mod code;

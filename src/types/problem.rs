@@ -1,20 +1,24 @@
-//! Every failure as one RFC 9457 body. This is the only file that knows a problem's status.
+//! Problems: every failure as one RFC 9457 body.
 
-use http::{HeaderName, HeaderValue, Response, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use parlance_adapters::canonical::Fault;
-use parlance_adapters::json::quote;
+use serde::Serialize;
 
 use crate::types::body::{self, Body};
 use crate::types::code::{AnsweredBy, Applied, Code, ProxyError};
 
-/// One entry of `errors`.
-#[derive(Debug, Clone)]
+/// Header that says what an intermediary met on the way (RFC 9209).
+pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Entry of `errors`.
+#[derive(Debug, Clone, Serialize)]
 pub struct FieldError {
     /// JSON pointer into the caller's body.
     pub pointer: String,
     /// A fault's code, or `vendor-rejected`.
     pub code: &'static str,
-    /// A sentence.
+    /// Sentence that says what to do.
     pub detail: String,
 }
 
@@ -24,7 +28,7 @@ impl From<Fault> for FieldError {
     }
 }
 
-/// What a problem says about the vendor's part in it.
+/// The vendor's part in a problem.
 #[derive(Debug, Clone, Default)]
 pub struct VendorPart {
     /// The vendor.
@@ -35,24 +39,24 @@ pub struct VendorPart {
     pub status: Option<u16>,
     /// The vendor's code.
     pub code: Option<String>,
-    /// The vendor's words.
+    /// The vendor's message.
     pub message: Option<String>,
     /// RFC 9209 error type, where the vendor or the way to it failed.
     pub proxy_error: Option<ProxyError>,
 }
 
-/// A failure on its way to the caller.
+/// A failure, as the caller is told of it.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// What sort.
+    /// Kind of problem, which decides status and title.
     pub code: Code,
-    /// What happened this time, and what to do.
+    /// Sentence about this occurrence that says what to do.
     pub detail: String,
-    /// Whether the change may have reached the vendor.
+    /// State of the update at the vendor.
     pub applied: Applied,
-    /// Who answered.
+    /// The gateway or the vendor.
     pub answered_by: AnsweredBy,
-    /// The members that it is about.
+    /// Members of the body that it is about.
     pub errors: Vec<FieldError>,
     /// The vendor's part, once an upstream is chosen.
     pub vendor: Option<Box<VendorPart>>,
@@ -63,7 +67,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem before anything was sent.
+    /// Creates a problem that arose before anything was sent.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Problem {
             code,
@@ -77,120 +81,115 @@ impl Problem {
         }
     }
 
-    /// A defect of the gateway, before anything was sent.
+    /// Creates the problem of a defect of the gateway, before anything was sent.
     pub fn defect() -> Self {
         Problem::new(Code::Internal, "A defect of the gateway; its log says more under this request id.")
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));
         self
     }
 
-    /// With `Retry-After`.
+    /// Sets `Retry-After`, in seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// The answer for the caller.
-    pub fn into_response(self, request_id: &str) -> Response<Body> {
-        let mut out = Vec::with_capacity(512);
-        self.write(request_id, &mut out);
-        let mut response = Response::new(body::full(out));
-        *response.status_mut() = self.code.status();
-        let headers = response.headers_mut();
+    /// Status, headers and body of the response.
+    pub fn into_parts(self, request_id: &str) -> (StatusCode, HeaderMap, Bytes) {
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(part) = &self.vendor
-            && let Some(value) = part.proxy_status()
-        {
-            headers.insert(HeaderName::from_static("proxy-status"), value);
+        if let Some(value) = self.vendor.as_deref().and_then(VendorPart::proxy_status) {
+            headers.insert(PROXY_STATUS, value);
         }
+        let body = self.body(request_id);
         headers.extend(self.headers);
-        response.extensions_mut().insert(self.code);
-        response.extensions_mut().insert(self.applied);
+        (self.code.status(), headers, body)
+    }
+
+    /// The response for the caller.
+    pub fn into_response(self, request_id: &str) -> Response<Body> {
+        let (status, headers, body) = self.into_parts(request_id);
+        let mut response = Response::new(body::full(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
         response
     }
 
-    fn write(&self, request_id: &str, out: &mut Vec<u8>) {
-        let text = |out: &mut Vec<u8>, name: &str, value: &str| {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            quote(value, out);
+    fn body(&self, request_id: &str) -> Bytes {
+        let vendor = self.vendor.as_deref();
+        let error =
+            vendor.map(|part| VendorError { code: part.code.as_deref(), message: part.message.as_deref() });
+        let body = ProblemBody {
+            r#type: format_args!("urn:parlance:problem:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            instance: format_args!("urn:parlance:request:{request_id}"),
+            request_id,
+            retryable: self.code.retryable(),
+            update_applied: self.applied.as_str(),
+            errors: &self.errors,
+            vendor: vendor.map(|part| part.vendor),
+            upstream: vendor.map(|part| part.upstream.as_str()),
+            vendor_status: vendor.and_then(|part| part.status),
+            vendor_error: error.filter(|error| error.code.is_some() || error.message.is_some()),
         };
-        out.extend_from_slice(b"{\"type\":\"urn:parlance:problem:");
-        out.extend_from_slice(self.code.as_str().as_bytes());
-        out.push(b'"');
-        text(out, "title", self.code.title());
-        out.extend_from_slice(format!(",\"status\":{}", self.code.status().as_u16()).as_bytes());
-        text(out, "detail", &self.detail);
-        text(out, "instance", &format!("urn:parlance:request:{request_id}"));
-        text(out, "request_id", request_id);
-        out.extend_from_slice(if self.code.retryable() {
-            b",\"retryable\":true"
-        } else {
-            b",\"retryable\":false"
-        });
-        text(out, "update_applied", self.applied.as_str());
-        for (at, error) in self.errors.iter().enumerate() {
-            out.extend_from_slice(if at == 0 { b",\"errors\":[{\"pointer\":" } else { b",{\"pointer\":" });
-            quote(&error.pointer, out);
-            text(out, "code", error.code);
-            text(out, "detail", &error.detail);
-            out.push(b'}');
-        }
-        if !self.errors.is_empty() {
-            out.push(b']');
-        }
-        if let Some(part) = &self.vendor {
-            text(out, "vendor", part.vendor);
-            text(out, "upstream", &part.upstream);
-            if let Some(status) = part.status {
-                out.extend_from_slice(format!(",\"vendor_status\":{status}").as_bytes());
-            }
-            if part.code.is_some() || part.message.is_some() {
-                out.extend_from_slice(b",\"vendor_error\":{");
-                let mut mark: &[u8] = b"";
-                for (name, value) in [("code", &part.code), ("message", &part.message)] {
-                    if let Some(value) = value {
-                        out.extend_from_slice(mark);
-                        quote(name, out);
-                        out.push(b':');
-                        quote(value, out);
-                        mark = b",";
-                    }
-                }
-                out.push(b'}');
-            }
-        }
-        out.push(b'}');
+        // Strings and numbers alone: nothing of it can fail to be written.
+        serde_json::to_vec(&body).unwrap_or_default().into()
     }
 }
 
+/// The body of a problem (RFC 9457), with the gateway's own members.
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    r#type: std::fmt::Arguments<'a>,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    instance: std::fmt::Arguments<'a>,
+    request_id: &'a str,
+    retryable: bool,
+    update_applied: &'static str,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vendor: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vendor_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vendor_error: Option<VendorError<'a>>,
+}
+
+/// The vendor's own code and words.
+#[derive(Serialize)]
+struct VendorError<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
 impl VendorPart {
-    /// `Proxy-Status: parlance; error=connection_refused; next-hop="sales"; received-status=503`.
+    /// `Proxy-Status` (RFC 9209), such as `parlance; error=connection_refused; next-hop="sales"; received-status=503`.
     fn proxy_status(&self) -> Option<HeaderValue> {
         if self.status.is_none() && self.proxy_error.is_none() {
             return None;
         }
-        let mut value = "parlance".to_owned();
-        if let Some(error) = self.proxy_error {
-            value.push_str("; error=");
-            value.push_str(error.as_str());
-        }
+        let error = self.proxy_error.map(|error| format!("; error={}", error.as_str())).unwrap_or_default();
+        let status = self.status.map(|status| format!("; received-status={status}")).unwrap_or_default();
         // Names of upstreams are [a-z0-9_-]: nothing to escape.
-        value.push_str(&format!("; next-hop=\"{}\"", self.upstream));
-        if let Some(status) = self.status {
-            value.push_str(&format!("; received-status={status}"));
-        }
-        HeaderValue::from_str(&value).ok()
+        HeaderValue::from_str(&format!("parlance{error}; next-hop=\"{}\"{status}", self.upstream)).ok()
     }
 }

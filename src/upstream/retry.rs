@@ -141,7 +141,7 @@ impl<'a> Policy<'a> {
         };
         // A pause that would end after the deadline is not begun.
         let now = Instant::now();
-        if exchange.deadline.over().is_some() || now + pause >= exchange.deadline.at().into() {
+        if exchange.deadline.expired().is_some() || now + pause >= exchange.deadline.at().into() {
             return None;
         }
         if !self.retries.budget.withdraw(now) {

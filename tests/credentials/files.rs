@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parlance::upstream::credentials::file::{INTERVAL, SETTLE};
-use serde_json::{Value, json};
+use serde_json::json;
+use testkit::{eventually, record};
 
-use crate::rig::{Over, PLAIN, Rig, eventually, header, logged, rename_over};
-use crate::score::record;
+use crate::rig::{Over, PLAIN, Rig, logged, rename_over};
 
 const ROTATIONS: usize = 100;
 /// Of so many rotations one is seen by the reading in the background, the others by the vendor's 401.
@@ -55,10 +55,10 @@ impl Load {
         let before: Vec<u64> = self.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
         let all =
             || self.done.iter().zip(&before).all(|(done, before)| done.load(Ordering::Relaxed) > before + 1);
-        eventually("the callers go on", all).await;
+        eventually("the callers go on", async || all()).await;
     }
 
-    /// How many requests there were, and the statuses of those that failed.
+    /// Gives the number of requests, and the statuses of those that failed.
     async fn end(self) -> (u64, Vec<u16>) {
         self.stop.store(true, Ordering::Relaxed);
         let mut failed = Vec::new();
@@ -84,12 +84,12 @@ async fn rotates(what: &str, first: impl Fn(&Path, &str), swap: impl Fn(&Path, &
         rig.accept(PLAIN, &[&key(at - 1), &key(at)]).await;
         swap(rig.files.path(), &key(at), at);
         if at % OVERLAPPING == 0 {
-            eventually("the new key is read", arrived).await;
+            eventually("the new key is read", async || arrived()).await;
             // Whoever had the old one has its answer before that one ends.
             load.round().await;
         }
         rig.accept(PLAIN, &[&key(at)]).await;
-        eventually("the new key is read", arrived).await;
+        eventually("the new key is read", async || arrived()).await;
         load.round().await;
     }
     let (requests, failed) = load.end().await;
@@ -148,7 +148,7 @@ async fn the_old_key_is_not_used_once_the_new_one_is_there() {
     load.round().await;
     load.end().await;
     let received = rig.received(PLAIN, "PATCH").await;
-    let keys: Vec<&str> = received.iter().map(|entry| header(entry, "authorization").unwrap()).collect();
+    let keys: Vec<&str> = received.iter().map(|entry| entry.header("authorization").unwrap()).collect();
     assert_eq!(keys[0], "Bearer the-old-key");
     assert!(keys[before..].len() >= CALLERS);
     assert!(keys[before..].iter().all(|key| *key == "Bearer the-new-key"));
@@ -172,19 +172,19 @@ async fn a_file_that_is_of_no_use_leaves_the_key_as_it_is() {
     ];
     for (at, spoil) in (1..).zip(bad) {
         spoil();
-        eventually("the fault is seen", || stats().failed == at).await;
+        eventually("the fault is seen", async || stats().failed == at).await;
         assert_eq!((stats().generation, stats().last_error), (1, Some("file")));
-        assert_eq!(gateway.update().await.status(), 200);
+        assert_eq!(gateway.update().await.status, 200);
     }
     // The same key again is no change.
     std::fs::write(&path, "the-good-key\n").unwrap();
-    eventually("the fault is over", || stats().last_error.is_none()).await;
+    eventually("the fault is over", async || stats().last_error.is_none()).await;
     assert_eq!((stats().generation, stats().changed), (1, None));
     std::fs::write(&path, "the-later-key").unwrap();
-    eventually("the change is seen", || stats().generation == 2).await;
-    assert_eq!(gateway.update().await.status(), 200);
-    let keys: Vec<Value> = rig.received(PLAIN, "PATCH").await;
-    assert_eq!(header(keys.last().unwrap(), "authorization"), Some("Bearer the-later-key"));
+    eventually("the change is seen", async || stats().generation == 2).await;
+    assert_eq!(gateway.update().await.status, 200);
+    let keys = rig.received(PLAIN, "PATCH").await;
+    assert_eq!(keys.last().unwrap().header("authorization"), Some("Bearer the-later-key"));
     let log = logged();
     assert!(log.contains("the credential file cannot be used"), "{log}");
     for secret in ["the-good-key", "the-later-key", "in-the-unusable-key"] {
@@ -223,9 +223,9 @@ async fn an_echoed_key_does_not_reach_the_caller() {
     let gateway = rig.gateway(PLAIN, &credential(&path), "").await;
     for status in [200, 401, 422] {
         let body = json!({"id": "conv_def456", "error": {"message": "no the-echoed-key here"}});
-        rig.control("POST", "/faults", json!({"mode": "status", "status": status, "body": body})).await;
+        rig.fault(json!({"mode": "status", "status": status, "body": body})).await;
         let answer = gateway.update().await;
-        let text = String::from_utf8_lossy(answer.body());
+        let text = answer.text();
         assert!(text.contains("no *** here") && !text.contains("the-echoed-key"), "{text}");
     }
     gateway.end().await;

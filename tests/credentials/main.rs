@@ -5,8 +5,6 @@
 
 mod files;
 mod rig;
-#[path = "../support/score.rs"]
-mod score;
 mod storms;
 mod tokens;
 mod troubles;

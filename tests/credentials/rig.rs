@@ -2,44 +2,45 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use parlance::gateway::snapshot::Snapshot;
 use parlance::runtime::Gateway;
 use parlance::settings;
 use parlance::telemetry::access::AccessLog;
 use parlance::upstream::Upstream;
-use parlance_sandbox::{Options, Sandbox, Tls};
+use parlance_sandbox::{Options, Tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testkit::{Client, Reply, Request, Sandbox, Sent};
 
 /// The vendor with a token endpoint, and one without.
 pub(crate) const OAUTH: &str = "cuadra";
 pub(crate) const PLAIN: &str = "agentphone";
-/// Longer than anything that a test waits for on purpose.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The simulated vendors, and files for the gateways over them.
 pub(crate) struct Rig {
     pub(crate) sandbox: Sandbox,
     pub(crate) files: TempDir,
-    http: Http,
+    client: Client,
 }
 
 /// One gateway with one upstream, named `it`.
 pub(crate) struct Over {
     gateway: Gateway,
     pub(crate) upstream: Arc<Upstream>,
-    http: Http,
+    client: Client,
     id: &'static str,
+}
+
+impl Deref for Rig {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.sandbox
+    }
 }
 
 impl Rig {
@@ -53,8 +54,11 @@ impl Rig {
 
     async fn with(options: Options) -> Self {
         listen_to_logs();
-        let sandbox = parlance_sandbox::start(Options { base_port: 0, ..options }).await.unwrap();
-        Rig { sandbox, files: tempfile::tempdir().unwrap(), http: Http::new() }
+        Rig {
+            sandbox: Sandbox::with(options).await,
+            files: tempfile::tempdir().unwrap(),
+            client: Client::default(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -68,7 +72,7 @@ impl Rig {
         let upstream = Arc::clone(&live.routes.upstreams()["it"]);
         let gateway = Gateway::start(live, AccessLog::new(None)).await.unwrap();
         let id = parlance_adapters::vendor(vendor).unwrap().spec().example.id;
-        Over { gateway, upstream, http: self.http.clone(), id }
+        Over { gateway, upstream, client: self.client.clone(), id }
     }
 
     pub(crate) fn settings(&self, vendor: &str, credential: &str, more: &str) -> settings::Settings {
@@ -103,14 +107,6 @@ impl Rig {
         self.sandbox.credentials()[OAUTH].clients[0].client_secret.clone()
     }
 
-    pub(crate) async fn control(&self, method: &str, path: &str, body: Value) -> Value {
-        let url = format!("{}{path}", self.sandbox.control_url());
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let answer = self.http.send(method, &url, &body).await;
-        assert!(answer.status().is_success(), "{method} {path}: {answer:?}");
-        serde_json::from_slice(answer.body()).unwrap()
-    }
-
     pub(crate) async fn accept(&self, vendor: &str, keys: &[&str]) {
         self.control("PUT", &format!("/credentials/{vendor}"), json!({ "accept": keys })).await;
     }
@@ -120,14 +116,12 @@ impl Rig {
         rule["vendor"] = json!(OAUTH);
         rule["path_contains"] = json!("/oauth2/token");
         rule["count"] = json!(1_000_000);
-        self.control("POST", "/faults", rule).await;
+        self.fault(rule).await;
     }
 
-    /// What the vendor received with this method, oldest first.
-    pub(crate) async fn received(&self, vendor: &str, method: &str) -> Vec<Value> {
-        let ledger = self.control("GET", &format!("/ledger?vendor={vendor}"), Value::Null).await;
-        let entries = ledger["entries"].as_array().unwrap().iter();
-        entries.filter(|entry| entry["method"] == method).cloned().collect()
+    /// The requests that the vendor received with this method, oldest first.
+    pub(crate) async fn received(&self, vendor: &str, method: &str) -> Vec<Sent> {
+        self.sent(vendor).await.into_iter().filter(|sent| sent.method == method).collect()
     }
 
     pub(crate) async fn token_requests(&self) -> usize {
@@ -136,80 +130,34 @@ impl Rig {
 }
 
 impl Over {
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}/conversations/it:{}", self.gateway.api(), self.id)
+    fn request(&self) -> Request {
+        Request::patch(&format!("it:{}", self.id), self.upstream.settings.vendor.spec().example.patch)
     }
 
     /// One update that the vendor can take.
-    pub(crate) async fn update(&self) -> Response<Bytes> {
-        let patch = self.upstream.settings.vendor.spec().example.patch;
-        self.http.send("PATCH", &self.url(), patch).await
+    pub(crate) async fn update(&self) -> Reply {
+        self.client.send(self.gateway.api(), &self.request()).await
     }
 
     /// One update that must come to nothing, and be said to have.
-    pub(crate) async fn refused(&self, code: &str) -> Response<Bytes> {
-        let answer = self.update().await;
-        let problem: Value = serde_json::from_slice(answer.body()).unwrap();
-        assert_eq!(problem["type"], format!("urn:parlance:problem:{code}"), "{problem:#}");
-        assert_eq!(problem["update_applied"], "no", "{problem:#}");
-        answer
+    pub(crate) async fn refused(&self, code: &str) -> Reply {
+        let reply = self.update().await;
+        let (_, given, applied) = reply.outcome();
+        assert_eq!((given.as_str(), applied.as_str()), (code, "no"), "{reply:?}");
+        reply
     }
 
     /// An update by a task of its own, with what is needed for it.
     pub(crate) fn updater(&self) -> impl Fn() -> tokio::task::JoinHandle<u16> + Send + 'static {
-        let (http, url) = (self.http.clone(), self.url());
-        let patch = self.upstream.settings.vendor.spec().example.patch;
+        let (client, api, request) = (self.client.clone(), self.gateway.api(), self.request());
         move || {
-            let (http, url) = (http.clone(), url.clone());
-            tokio::spawn(async move { http.send("PATCH", &url, patch).await.status().as_u16() })
+            let (client, request) = (client.clone(), request.clone());
+            tokio::spawn(async move { client.send(api, &request).await.status })
         }
     }
 
     pub(crate) async fn end(self) {
         self.gateway.drain().await;
-    }
-}
-
-#[derive(Clone)]
-struct Http(legacy::Client<HttpConnector, Full<Bytes>>);
-
-impl Http {
-    fn new() -> Self {
-        Http(legacy::Client::builder(TokioExecutor::new()).build_http())
-    }
-
-    async fn send(&self, method: &str, url: &str, body: &str) -> Response<Bytes> {
-        let request = Request::builder()
-            .method(method)
-            .uri(url)
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body.to_owned())))
-            .unwrap();
-        let (head, body) =
-            tokio::time::timeout(PATIENCE, self.0.request(request)).await.unwrap().unwrap().into_parts();
-        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
-    }
-}
-
-/// A header of a ledger entry.
-pub(crate) fn header<'a>(entry: &'a Value, name: &str) -> Option<&'a str> {
-    let pairs = entry["headers"].as_array().unwrap().iter();
-    pairs
-        .filter(|pair| pair[0].as_str().unwrap().eq_ignore_ascii_case(name))
-        .find_map(|pair| pair[1].as_str())
-}
-
-/// The seconds of an answer's `Retry-After`.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
-    headers.get("retry-after").map(|value| value.to_str().unwrap().parse().unwrap())
-}
-
-/// Waits until it is true.
-pub(crate) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < until, "{what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

@@ -13,16 +13,16 @@ use parlance::upstream::Authorize;
 use parlance::upstream::credentials::Credentials;
 use parlance::upstream::transport::{Reply, TransportError, UpstreamRequest};
 use serde_json::{Value, json};
+use testkit::record;
 use tower::{Service, ServiceExt};
 
 use crate::rig::{OAUTH, Rig};
-use crate::score::record;
 
 const MANY: usize = 1000;
 /// Sockets that one request takes in this process: both ends of caller and gateway, and of gateway and vendor.
 const SOCKETS: usize = 4;
 
-/// How many requests can be under way at a time, where the process may not have so many files open.
+/// The number of requests that can be under way at a time with as many files as the process may have open.
 fn many() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
@@ -48,7 +48,7 @@ async fn parallel_requests_on_a_revoked_token_fetch_one() {
         assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
         assert_eq!(rig.token_requests().await, wave + 1);
     }
-    let refused = rig.received(OAUTH, "PATCH").await.iter().filter(|entry| entry["status"] == 401).count();
+    let refused = rig.received(OAUTH, "PATCH").await.iter().filter(|entry| entry.status == Some(401)).count();
     assert!(refused > 1, "{refused}");
     let stats = gateway.upstream.credentials.stats();
     assert_eq!((stats.generation, stats.renewed, stats.failed), (3, 3, 0));

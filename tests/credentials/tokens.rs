@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use parlance_sandbox::Tls;
 use serde_json::{Value, json};
+use testkit::eventually;
 
-use crate::rig::{OAUTH, Rig, eventually, header, logged, rename_over};
+use crate::rig::{OAUTH, Rig, logged, rename_over};
 
 #[tokio::test]
 async fn every_style_brings_the_client_as_it_is_written() {
@@ -28,23 +29,23 @@ async fn every_style_brings_the_client_as_it_is_written() {
             (", style = \"basic\"", "application/x-www-form-urlencoded"),
         ] {
             for scope in ["", ", scope = \"chat:write chat:read\""] {
-                rig.control("DELETE", "/ledger", Value::Null).await;
+                rig.forget().await;
                 let credential = rig.oauth2_as(id, secret, &format!("{style}{scope}"));
                 let gateway = rig.gateway(OAUTH, &credential, "").await;
-                assert_eq!(gateway.update().await.status(), 200, "{credential}");
-                assert_eq!(gateway.update().await.status(), 200, "{credential}");
+                assert_eq!(gateway.update().await.status, 200, "{credential}");
+                assert_eq!(gateway.update().await.status, 200, "{credential}");
                 let asked = rig.received(OAUTH, "POST").await;
                 assert_eq!(asked.len(), 1);
-                assert_eq!(header(&asked[0], "content-type"), Some(kind));
-                assert_eq!(header(&asked[0], "authorization").is_some(), style.contains("basic"));
-                assert_eq!(asked[0]["body"].as_str().unwrap().contains("scope"), !scope.is_empty());
+                assert_eq!(asked[0].header("content-type"), Some(kind));
+                assert_eq!(asked[0].header("authorization").is_some(), style.contains("basic"));
+                assert_eq!(asked[0].body.contains("scope"), !scope.is_empty());
                 let stats = gateway.upstream.credentials.stats();
                 assert_eq!((stats.source, stats.generation, stats.failed), ("oauth2", 1, 0));
                 assert!(stats.expires.unwrap() > std::time::SystemTime::now() + Duration::from_secs(3000));
                 let shown = format!("{:?} {stats:?}", gateway.upstream);
                 assert!(!shown.contains(secret));
                 let sent = rig.received(OAUTH, "PATCH").await;
-                let token = header(&sent[0], "authorization").unwrap().strip_prefix("Bearer ").unwrap();
+                let token = sent[0].header("authorization").unwrap().strip_prefix("Bearer ").unwrap();
                 assert_eq!(token.split('.').count(), 3);
                 assert!(!shown.contains(token) && !logged().contains(token) && !logged().contains(secret));
                 gateway.end().await;
@@ -61,44 +62,61 @@ async fn a_token_is_renewed_before_it_ends() {
     let stats = || gateway.upstream.credentials.stats();
     let began = Instant::now();
     while stats().renewed < 3 {
-        assert_eq!(gateway.update().await.status(), 200);
+        assert_eq!(gateway.update().await.status, 200);
         assert!(began.elapsed() < Duration::from_secs(60));
         tokio::time::sleep(Duration::from_millis(40)).await;
     }
     // At 4, 8, … seconds.
     assert!(began.elapsed() > Duration::from_millis(7_900), "{:?}", began.elapsed());
-    assert_eq!(gateway.update().await.status(), 200);
+    assert_eq!(gateway.update().await.status, 200);
     // Once more without a request; then nobody needs it, and it is left to end.
-    eventually("renewed ahead", || stats().renewed == 4).await;
+    eventually("renewed ahead", async || stats().renewed == 4).await;
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(stats().renewed, 4);
     assert_eq!(rig.token_requests().await, 4);
-    assert_eq!(gateway.update().await.status(), 200);
+    assert_eq!(gateway.update().await.status, 200);
     assert_eq!(stats().renewed, 5);
     gateway.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_good_token_goes_on_serving_while_no_other_can_be_had() {
+    for _ in 0..3 {
+        if serves_while_no_other_can_be_had().await {
+            return;
+        }
+    }
+    panic!("this machine is too busy");
+}
+
+/// Gives `false` where the machine was too busy to ask within the two seconds in which the token is to be renewed and
+/// still serves.
+async fn serves_while_no_other_can_be_had() -> bool {
     let rig = Rig::new().await;
     rig.control("PUT", "/tokens", json!({"expires_in": 20})).await;
     let gateway = rig.gateway(OAUTH, &rig.oauth2(""), "").await;
-    assert_eq!(gateway.update().await.status(), 200);
+    let began = Instant::now();
+    assert_eq!(gateway.update().await.status, 200);
     rig.token_fault(json!({"mode": "status", "status": 401})).await;
     let stats = || gateway.upstream.credentials.stats();
     // From 16 seconds on it is to be renewed, until 18 seconds it serves.
-    eventually("the renewal fails", || stats().failed > 0).await;
-    assert_eq!(gateway.update().await.status(), 200);
+    eventually("the renewal fails", async || stats().failed > 0).await;
+    let served = gateway.update().await;
+    if began.elapsed() > Duration::from_secs(18) {
+        return false;
+    }
+    assert_eq!(served.status, 200, "{served:?}");
     assert_eq!((stats().last_error, stats().generation), (Some("refused"), 1));
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    tokio::time::sleep_until((began + Duration::from_millis(18_500)).into()).await;
     gateway.refused("vendor-unauthenticated").await;
-    let asked = rig.token_requests().await;
-    assert!(asked <= 6, "{asked}");
-    rig.control("DELETE", "/faults", Value::Null).await;
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert_eq!(gateway.update().await.status(), 200);
+    // Once a second at most.
+    let (asked, seconds) = (rig.token_requests().await as u64, began.elapsed().as_secs() - 16);
+    assert!(asked <= 2 + seconds, "{asked} in {seconds} s");
+    rig.faults_over().await;
+    eventually("another token is had", async || gateway.update().await.status == 200).await;
     assert_eq!(stats().last_error, None);
     gateway.end().await;
+    true
 }
 
 #[tokio::test]
@@ -114,7 +132,7 @@ async fn a_client_secret_in_a_file_is_rotated() {
         path.to_str().unwrap()
     );
     let gateway = rig.gateway(OAUTH, &credential, "").await;
-    assert_eq!(gateway.update().await.status(), 200);
+    assert_eq!(gateway.update().await.status, 200);
     for at in 0..5 {
         let secret = format!("rotated-client-secret-{at}");
         let clients =
@@ -123,7 +141,7 @@ async fn a_client_secret_in_a_file_is_rotated() {
         rename_over(&path, &secret);
         rig.control("POST", "/tokens/revoke", Value::Null).await;
         // The file is read when the endpoint refuses what stood in it.
-        assert_eq!(gateway.update().await.status(), 200);
+        assert_eq!(gateway.update().await.status, 200);
     }
     // Refused, and remembered; with another secret it is tried at once.
     rename_over(&path, "a-wrong-secret");
@@ -131,11 +149,7 @@ async fn a_client_secret_in_a_file_is_rotated() {
     rig.control("POST", "/tokens/revoke", Value::Null).await;
     gateway.refused("vendor-unauthenticated").await;
     rename_over(&path, "rotated-client-secret-4");
-    let began = Instant::now();
-    while gateway.update().await.status() != 200 {
-        assert!(began.elapsed() < Duration::from_secs(30));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the right secret is used", async || gateway.update().await.status == 200).await;
     gateway.end().await;
 }
 
@@ -153,7 +167,7 @@ async fn the_upstreams_authorities_hold_for_the_token_endpoint() {
         let ca_file = format!("ca_file = {:?}", rig.path(name).to_str().unwrap());
         let gateway = rig.gateway(OAUTH, &rig.oauth2(""), &ca_file).await;
         let answer = gateway.update().await;
-        assert_eq!(answer.status(), status, "{answer:?}");
+        assert_eq!(answer.status, status, "{answer:?}");
         gateway.end().await;
     }
     // The second was not even asked for a token.

@@ -6,7 +6,7 @@ use parlance::upstream::credentials::Credentials;
 use parlance::upstream::transport::TransportErrorKind;
 use serde_json::{Value, json};
 
-use crate::rig::{OAUTH, Rig, logged, retry_after};
+use crate::rig::{OAUTH, Rig, logged};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_failure_of_the_token_endpoint_is_told_for_what_it_is() {
@@ -52,9 +52,9 @@ async fn each_failure_of_the_token_endpoint_is_told_for_what_it_is() {
         for _ in 0..2 {
             // A second one within the moment for which the failure is remembered, or as good as it.
             let answer = gateway.refused(code).await;
-            let told = retry_after(answer.headers());
+            let told = answer.retry_after();
             assert!(told.is_some() == wait.is_some() && told <= wait, "{rule}: {told:?}");
-            let text = String::from_utf8_lossy(answer.body());
+            let text = answer.text();
             assert!(!text.contains(&rig.client_secret()) && !text.contains("127.0.0.1"), "{text}");
         }
         let count = rig.token_requests().await;
@@ -67,8 +67,8 @@ async fn each_failure_of_the_token_endpoint_is_told_for_what_it_is() {
             stats.failed >= 1 && stats.last_error.is_some() && stats.generation == 0,
             "{rule}: {stats:?}"
         );
-        rig.control("DELETE", "/faults", Value::Null).await;
-        rig.control("DELETE", "/ledger", Value::Null).await;
+        rig.faults_over().await;
+        rig.forget().await;
         gateway.end().await;
     }
     assert!(!logged().contains(&rig.client_secret()));
@@ -85,9 +85,9 @@ async fn what_is_odd_but_of_use_is_used() {
     ] {
         rig.token_fault(json!({"mode": "status", "status": 200, "body": body})).await;
         let gateway = rig.gateway(OAUTH, &rig.oauth2(""), "").await;
-        assert_eq!(gateway.update().await.status(), 200, "{body}");
+        assert_eq!(gateway.update().await.status, 200, "{body}");
         assert_eq!(gateway.upstream.credentials.stats().generation, 1);
-        rig.control("DELETE", "/faults", Value::Null).await;
+        rig.faults_over().await;
         gateway.end().await;
     }
 }
@@ -107,8 +107,7 @@ async fn an_endpoint_that_is_not_there_or_not_allowed_is_unreachable() {
         let inside = at(&format!("http://{name}:{port}"));
         let gateway = rig.gateway(OAUTH, &inside, &format!("allow_plain_http = true\n{allowed}")).await;
         let answer = gateway.update().await;
-        let status =
-            answer.headers().get("proxy-status").map(|value| value.to_str().unwrap()).unwrap_or_default();
+        let status = answer.header("proxy-status").unwrap_or_default();
         assert_eq!(status.contains("destination_ip_prohibited"), prohibited, "{answer:?}");
         gateway.end().await;
     }
@@ -144,7 +143,7 @@ async fn a_token_that_the_vendor_never_takes_is_not_replaced_again_and_again() {
     let rig = Rig::new().await;
     let gateway = rig.gateway(OAUTH, &rig.oauth2(""), "").await;
     let refuse = json!({"mode": "status", "status": 401, "method": "PATCH", "count": 1_000_000});
-    rig.control("POST", "/faults", refuse).await;
+    rig.fault(refuse).await;
     let began = Instant::now();
     for _ in 0..50 {
         gateway.refused("vendor-unauthenticated").await;

@@ -520,7 +520,7 @@ def image_file(report: Report, root: Path, form_list: list[Form]):
         parser = DockerfileParser(directory)
         parser.content = text
         steps = [(s["instruction"], s["value"]) for s in parser.structure if s["instruction"] != "COMMENT"]
-    workspace = tomllib.loads((root / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]
+    toolchain = tomllib.loads((root / "rust-toolchain.toml").read_text(encoding="utf-8"))["toolchain"]["channel"]
 
     stages: list[dict] = []
     for instruction, value in steps:
@@ -541,11 +541,10 @@ def image_file(report: Report, root: Path, form_list: list[Form]):
     for instruction, value in steps:
         if instruction in ("ARG", "ENV", "LABEL"):
             report.expect(not SECRET_NAME.search(value), f"{instruction} {value}: a secret would stay in the image")
-    rust = re.fullmatch(r"rust:(\d+)\.(\d+)\.\d+-slim-(\w+)", build["image"])
+    rust = re.fullmatch(r"rust:(\d+\.\d+\.\d+)-slim-(\w+)", build["image"])
     if report.expect(rust, f"{build['image']} is not an exact version of Rust on slim Debian"):
-        wanted = tuple(map(int, workspace["package"]["rust-version"].split(".")[:2]))
-        report.expect((int(rust[1]), int(rust[2])) >= wanted, f"{build['image']} is older than rust-version")
-        release = {"bookworm": "debian12", "trixie": "debian13"}.get(rust[3])
+        report.expect(rust[1] == toolchain, f"{build['image']} is not the version of rust-toolchain.toml")
+        release = {"bookworm": "debian12", "trixie": "debian13"}.get(rust[2])
         report.expect(
             final["image"] == f"gcr.io/distroless/cc-{release}:nonroot",
             f"{final['image']} is not distroless cc, nonroot, of the same Debian",

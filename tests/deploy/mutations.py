@@ -118,7 +118,7 @@ FAULTS = [
     # The image.
     ("Dockerfile", "cc-debian12:nonroot", "cc-debian12:latest", "no explicit tag"),
     ("Dockerfile", "cc-debian12:nonroot", "cc-debian13:nonroot", "same Debian"),
-    ("Dockerfile", "rust:1.95.0-slim", "rust:1.80.0-slim", "older than rust-version"),
+    ("Dockerfile", "rust:1.95.0-slim", "rust:1.80.0-slim", "not the version of rust-toolchain.toml"),
     ("Dockerfile", "rust:1.95.0-slim-bookworm", "rust", "no explicit tag"),
     ("Dockerfile", "USER 65532:65532", "USER nonroot", "USER"),
     ("Dockerfile", "USER 65532:65532\n", "", "USER"),

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use testkit::{Connection, Ended, Program, Reply, is_long, record};
 
-use crate::bench::{Answer, Bench, Conn, ID, get, patch};
+use crate::bench::{Bench, ID, get, patch, program};
 use crate::load::Callers;
-use crate::program::Program;
-use crate::score::record;
 
 /// The library that gives a program another wall clock.
 fn faketime() -> PathBuf {
@@ -21,7 +20,7 @@ fn faketime() -> PathBuf {
 
 /// By how many seconds the program's clock differs from ours, as its last line of the log says.
 fn offset(program: &Program) -> Option<i64> {
-    let line = program.lines().pop()?;
+    let line = program.log().pop()?;
     let then: jiff::Timestamp = line["timestamp"].as_str()?.parse().ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     Some(then.as_second() - i64::try_from(now).unwrap())
@@ -33,14 +32,14 @@ struct Watch {
 }
 
 impl Watch {
-    async fn ask(&self, id: &str, headers: &str, body: &str) -> Answer {
-        let mut conn = Conn::open(self.program.api).await.unwrap();
+    async fn ask(&self, id: &str, headers: &str, body: &str) -> Reply {
+        let mut conn = Connection::open(self.program.api).await.unwrap();
         conn.exchange(&patch(id, headers, body)).await.unwrap()
     }
 
     /// The value of a series.
     async fn metric(&self, series: &str) -> f64 {
-        let mut conn = Conn::open(self.program.admin).await.unwrap();
+        let mut conn = Connection::open(self.program.admin).await.unwrap();
         let text = String::from_utf8(conn.exchange(&get("/metrics")).await.unwrap().body).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(series));
         line.unwrap_or_else(|| panic!("no {series} in {text}")).trim().parse().unwrap()
@@ -50,7 +49,7 @@ impl Watch {
 /// C18.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wall_clock_may_jump() {
-    let long = if std::env::var_os("PARLANCE_LONG").is_some() { 5 } else { 1 };
+    let long = if is_long() { 5 } else { 1 };
     let bench = Bench::new().await;
     let credentials = bench.sandbox.credentials();
     let client = &credentials["cuadra"].clients[0];
@@ -78,7 +77,7 @@ async fn the_wall_clock_may_jump() {
         ("FAKETIME_NO_CACHE", "1"),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
     ];
-    let watch = Watch { program: Program::start_with(&config, &environment).await };
+    let watch = Watch { program: program(&config, &environment) };
     let api = watch.program.api;
 
     let context = r#"{"context":{"a":"b"}}"#;
@@ -95,7 +94,7 @@ async fn the_wall_clock_may_jump() {
     for seconds in [hour, -hour, 3 * day].into_iter().chain(back).chain([0]) {
         // One that is waiting for its vendor when the clock jumps.
         bench.fault(r#"{"vendor":"agentphone","mode":"delay","delay_ms":120}"#).await;
-        let mut slow = Conn::open(api).await.unwrap();
+        let mut slow = Connection::open(api).await.unwrap();
         slow.write(&patch(&format!("sms:{}", conversation("agentphone")), "", context)).await.unwrap();
         bench.replace("clock", format!("{seconds:+}"));
         let in_steps = ![hour, -hour, 3 * day, 0].contains(&seconds);
@@ -105,13 +104,13 @@ async fn the_wall_clock_may_jump() {
             Duration::from_millis(400) * long
         })
         .await;
-        let mut expect = |what: String, answer: Answer, status: u16| {
+        let mut expect = |what: String, answer: Reply, status: u16| {
             asked += 1;
             if answer.status != status {
                 failed.push(format!("{seconds:+} {what}: {answer:?}"));
             }
         };
-        expect("slow".into(), slow.answer().await.unwrap(), 200);
+        expect("slow".into(), slow.reply().await.unwrap(), 200);
         // A token is as old as it is, whatever the clock says, and so is a place in the limit.
         expect("token".into(), watch.ask(&planning, "", context).await, 200);
         expect("limit".into(), watch.ask(&rare, "", context).await, 429);
@@ -133,17 +132,16 @@ async fn the_wall_clock_may_jump() {
         let series = format!("parlance_circuit_opened_total{{upstream=\"{upstream}\"}}");
         assert_eq!(watch.metric(&series).await, 0.0, "{upstream}");
     }
-    let tokens =
-        bench.ledger("cuadra").await.iter().filter(|entry| entry["target"] == "/v1/oauth2/token").count();
+    let tokens = bench.sent("cuadra").await.iter().filter(|entry| entry.target == "/v1/oauth2/token").count();
     assert_eq!(tokens, 1, "the token was fetched again");
     // Every request has an id of its own, and no line of the log tells of a defect.
-    let lines = watch.program.lines();
+    let lines = watch.program.log();
     let ids: Vec<&str> = lines.iter().filter_map(|line| line["request_id"].as_str()).collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     let loud: Vec<&Value> =
         lines.iter().filter(|line| line["level"] == "ERROR" || line["level"] == "WARN").collect();
     assert!(loud.is_empty(), "{loud:?}");
-    watch.program.signal("TERM").await;
-    let (status, said) = watch.program.ended().await;
+    watch.program.signal("TERM");
+    let Ended { status, err: said, .. } = watch.program.ended().await;
     assert_eq!((status.code(), said.as_str()), (Some(0), ""));
 }

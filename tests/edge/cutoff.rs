@@ -5,18 +5,16 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use testkit::{Connection, Ended, PATIENCE, Redis, eventually, is_long, record};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::bench::{Answer, Bench, Conn, DEADLINE, ID, eventually, follow, get, patch};
-use crate::program::{Program, run_for};
-use crate::redis_server::Redis;
-use crate::score::record;
+use crate::bench::{Bench, ID, follow, get, patch, program, run_for};
 
-/// How long the gateway waits before the end, and more than its last answers need, whatever the machine.
+/// The time that the gateway waits before the end, and more than its last answers need on any machine.
 const LIMIT: Duration = Duration::from_millis(1500);
 const SLACK: Duration = Duration::from_secs(6);
 
-/// What the vendor does to the conversation of a case, and what the caller is told at the limit: status, code and
+/// The vendor's part in the conversation of each case, and the caller's answer at the limit: status, code and
 /// `update_applied`.
 const CASES: [(&str, &str, u16, &str, &str); 4] = [
     ("hangs", r#"{"mode":"hang"}"#, 504, "vendor-timeout", "unknown"),
@@ -41,8 +39,8 @@ const CASES: [(&str, &str, u16, &str, &str); 4] = [
 const BODY: &str = r#"{"context":"c"}"#;
 
 /// Sends a request and does not wait for its answer.
-async fn begin(gateway: &parlance::runtime::Gateway, bytes: &[u8]) -> Conn {
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+async fn begin(gateway: &parlance::runtime::Gateway, bytes: &[u8]) -> Connection {
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     conn.write(bytes).await.unwrap();
     conn
 }
@@ -61,7 +59,7 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
     let gateway = bench.gateway(&server, &more).await;
     let vitals = gateway.vitals();
 
-    let mut waiting: Vec<(&str, Conn, (u16, &str, &str))> = Vec::new();
+    let mut waiting: Vec<(&str, Connection, (u16, &str, &str))> = Vec::new();
     for (case, rule, status, code, applied) in CASES {
         let mut rule: Value = serde_json::from_str(rule).unwrap();
         rule["vendor"] = json!("kakiyo");
@@ -99,18 +97,18 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
     let all = waiting.len() + streams.len();
     bench.reached("kakiyo", 3 * CASES.len()).await;
     bench.reached("agentphone", 1).await;
-    eventually("all of them are under way", || vitals.stats().running == all).await;
+    eventually("all of them are under way", async || vitals.stats().running == all).await;
 
     let begun = Instant::now();
     let drained = tokio::spawn(gateway.drain());
     let mut unanswered = Vec::new();
     for (case, mut conn, (status, code, applied)) in waiting {
-        let Ok(answer) = conn.answer().await else {
+        let Ok(answer) = conn.reply().await else {
             unanswered.push(case);
             continue;
         };
         assert!(begun.elapsed() >= LIMIT, "{case} was not waited for: {answer:?}");
-        assert_eq!(told(&answer), (status, code.to_owned(), applied.to_owned()), "{case}: {answer:?}");
+        assert_eq!(answer.outcome(), (status, code.to_owned(), applied.to_owned()), "{case}: {answer:?}");
         assert!(answer.is_last(), "{case}: {answer:?}");
         assert_eq!(answer.header("retry-after"), (code == "draining").then_some("1"), "{case}: {answer:?}");
         let problem = answer.json();
@@ -119,7 +117,7 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
         conn.ended().await;
     }
     for (case, answer, expected) in streams {
-        let Ok(answer) = tokio::time::timeout(DEADLINE, answer).await.unwrap().unwrap() else {
+        let Ok(answer) = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap() else {
             unanswered.push(case);
             continue;
         };
@@ -140,13 +138,8 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
     // An update with a key was answered like one without, and nothing of it runs on.
     assert_eq!(vitals.live().idempotency.stats().running, 0);
     // Nobody was told that nothing was sent while something was.
-    let reached = [bench.ledger("kakiyo").await, bench.ledger("agentphone").await].concat();
+    let reached = [bench.sent("kakiyo").await, bench.sent("agentphone").await].concat();
     assert_eq!(reached.len(), 3 * CASES.len() + 1, "{reached:?}");
-}
-
-fn told(answer: &Answer) -> (u16, String, String) {
-    let applied = answer.json()["update_applied"].as_str().unwrap_or_default().to_owned();
-    (answer.status, answer.code(), applied)
 }
 
 /// Whoever does not take the answer is not waited for either.
@@ -156,7 +149,7 @@ async fn who_does_not_read_does_not_hold_it_up() {
     let gateway = bench.gateway("drain_timeout = \"500ms\"\nmax_connection_age = \"1h\"", "").await;
     let vitals = gateway.vitals();
     // The document is asked for until answers find no more room in the sockets between.
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     let ask = get("/openapi.json").repeat(1000);
     let asking = tokio::time::timeout(Duration::from_secs(1), async {
         loop {
@@ -167,45 +160,45 @@ async fn who_does_not_read_does_not_hold_it_up() {
     let begun = Instant::now();
     assert!(!gateway.drain().await, "not everything could be answered");
     assert!(begun.elapsed() < SLACK, "{:?}", begun.elapsed());
-    eventually("the connection is gone", || vitals.stats().api.open == 0).await;
+    eventually("the connection is gone", async || vitals.stats().api.open == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_during_a_reload_is_an_end_like_any_other() {
-    let rounds = if std::env::var_os("PARLANCE_LONG").is_some() { 20 } else { 3 };
+    let rounds = if is_long() { 20 } else { 3 };
     let bench = Bench::new().await;
     bench.fault(r#"{"vendor":"kakiyo","mode":"delay","delay_ms":600,"count":1000}"#).await;
     let text = |number: usize| bench.config(&format!("max_body = \"{number}KiB\""), "");
     for round in 0..rounds {
-        let program = Program::start(&bench.replace("program.toml", text(100))).await;
-        bench.control("DELETE", "/ledger", "").await;
-        let mut conn = Conn::open(program.api).await.unwrap();
+        let program = program(&bench.replace("program.toml", text(100)), &[]);
+        bench.forget().await;
+        let mut conn = Connection::open(program.api).await.unwrap();
         conn.write(&patch(ID, "", BODY)).await.unwrap();
         bench.reached("kakiyo", 1).await;
         // Another file and another signal, faster than they are read, some of them wrong; the end comes in the middle.
         for number in 0..20 + round {
             let text = if number % 3 == 0 { "[server".to_owned() } else { text(101 + number) };
             bench.replace("program.toml", text);
-            program.signal("HUP").await;
+            program.signal("HUP");
         }
-        program.signal("TERM").await;
-        program.signal("HUP").await;
-        let answer = conn.answer().await.unwrap();
+        program.signal("TERM");
+        program.signal("HUP");
+        let answer = conn.reply().await.unwrap();
         assert_eq!((answer.status, answer.is_last()), (200, true), "{answer:?}");
-        let (status, said) = program.ended().await;
+        let Ended { status, err: said, .. } = program.ended().await;
         assert_eq!((status.code(), said.as_str()), (Some(0), ""));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_during_the_start_ends_it() {
-    let rounds = if std::env::var_os("PARLANCE_LONG").is_some() { 60 } else { 12 };
+    let rounds = if is_long() { 60 } else { 12 };
     let bench = Bench::new().await;
     let config = bench.replace("program.toml", bench.config("", ""));
     let (mut gentle, mut before) = (0, 0);
     for round in 0..rounds {
         // From the first moment of the process to well after it is ready.
-        let (status, said) = run_for(&config, Duration::from_millis(5 * round)).await;
+        let Ended { status, err: said, .. } = run_for(&config, Duration::from_millis(5 * round)).await;
         match status.code() {
             Some(0) => gentle += 1,
             // Before it had taken the signal over: the default is to die of it.
@@ -220,14 +213,14 @@ async fn a_signal_during_the_start_ends_it() {
     assert!(follows.drain().await, "nothing of it is left behind");
 }
 
-/// What the caller of an update with a key is told at the limit is what another replica knows of it.
+/// An update with a key that is cut off at the limit has the same answer at another replica.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_records_say_what_was_said() {
     let bench = Bench::new().await;
     let redis = Redis::start(&[]);
     let more = format!("timeout = \"20s\"\n[idempotency]\n{}\nstore_timeout = \"5s\"\n", redis.setting());
     let config = bench.replace("program.toml", bench.config("drain_timeout = \"500ms\"", &more));
-    let (leaving, staying) = (Program::start(&config).await, Program::start(&config).await);
+    let (leaving, staying) = (program(&config, &[]), program(&config, &[]));
     bench.fault(r#"{"vendor":"kakiyo","mode":"hang","apply":true}"#).await;
     bench
         .fault(
@@ -238,7 +231,7 @@ async fn the_records_say_what_was_said() {
     let unsent = patch("sms:conv_def456", "Idempotency-Key: unsent\r\n", r#"{"context":{"a":"b"}}"#);
     let mut conns = Vec::new();
     for request in [&sent, &unsent] {
-        let mut conn = Conn::open(leaving.api).await.unwrap();
+        let mut conn = Connection::open(leaving.api).await.unwrap();
         conn.write(request).await.unwrap();
         conns.push(conn);
     }
@@ -246,26 +239,26 @@ async fn the_records_say_what_was_said() {
     let gone = patch(ID, "Idempotency-Key: gone\r\n", BODY);
     bench.fault(r#"{"vendor":"kakiyo","mode":"hang","apply":true}"#).await;
     bench.reached("kakiyo", 1).await;
-    let mut conn = Conn::open(leaving.api).await.unwrap();
+    let mut conn = Connection::open(leaving.api).await.unwrap();
     conn.write(&gone).await.unwrap();
     bench.reached("kakiyo", 2).await;
     drop(conn);
     bench.reached("agentphone", 1).await;
-    leaving.signal("TERM").await;
-    let [first, second] = [conns.remove(0).answer().await.unwrap(), conns.remove(0).answer().await.unwrap()];
-    assert_eq!(told(&first), (504, "vendor-timeout".to_owned(), "unknown".to_owned()), "{first:?}");
-    assert_eq!(told(&second), (503, "draining".to_owned(), "no".to_owned()), "{second:?}");
-    let (status, said) = leaving.ended().await;
+    leaving.signal("TERM");
+    let [first, second] = [conns.remove(0).reply().await.unwrap(), conns.remove(0).reply().await.unwrap()];
+    assert_eq!(first.outcome(), (504, "vendor-timeout".to_owned(), "unknown".to_owned()), "{first:?}");
+    assert_eq!(second.outcome(), (503, "draining".to_owned(), "no".to_owned()), "{second:?}");
+    let Ended { status, err: said, .. } = leaving.ended().await;
     assert_eq!((status.code(), said.as_str()), (Some(0), ""));
 
-    let mut conn = Conn::open(staying.api).await.unwrap();
+    let mut conn = Connection::open(staying.api).await.unwrap();
     let again = conn.exchange(&sent).await.unwrap();
     assert_eq!((again.header("idempotent-replayed"), &again.body), (Some("true"), &first.body), "{again:?}");
     let again = conn.exchange(&gone).await.unwrap();
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
-    assert_eq!(told(&again), (504, "vendor-timeout".to_owned(), "unknown".to_owned()), "{again:?}");
+    assert_eq!(again.outcome(), (504, "vendor-timeout".to_owned(), "unknown".to_owned()), "{again:?}");
     // What was not done is done now.
     let again = conn.exchange(&unsent).await.unwrap();
     assert_eq!((again.status, again.header("idempotent-replayed")), (200, None), "{again:?}");
-    assert_eq!((bench.ledger("kakiyo").await.len(), bench.ledger("agentphone").await.len()), (2, 2));
+    assert_eq!((bench.sent("kakiyo").await.len(), bench.sent("agentphone").await.len()), (2, 2));
 }

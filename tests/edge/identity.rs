@@ -1,18 +1,20 @@
-//! Who is at the other end of the API listener: TLS, certificates, keys, and headers that say nothing about it.
+//! The identity of callers: TLS, certificates, keys, and headers that say nothing about it.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bench::{Bench, Conn, ID, eventually, get, patch, secure};
-use crate::pki::Authority;
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
+use testkit::{Connection, eventually};
 use tokio::net::TcpStream;
+
+use crate::bench::{Bench, ID, get, patch, secure, secured};
+use crate::pki::Authority;
 
 pub(crate) fn hash(key: &str) -> String {
     Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -41,7 +43,7 @@ async fn both_versions_of_tls_and_of_http_are_spoken() {
     let gateway = bench.gateway(&tls(&bench, &authority, None), "").await;
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let config = authority.caller_with(None, &[b"http/1.1"], &[version]);
-        let mut conn = Conn::secure(gateway.api(), &config).await.unwrap();
+        let mut conn = secured(gateway.api(), &config).await.unwrap();
         let answer = conn.exchange(&patch(ID, "", r#"{"context":"over TLS"}"#)).await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
     }
@@ -67,15 +69,15 @@ async fn old_tls_plain_http_and_stalled_handshakes_are_refused() {
     let gateway = bench.gateway(&server, "").await;
     let refused = || gateway.vitals().stats().api.handshakes_refused;
 
-    let mut plain = Conn::open(gateway.api()).await.unwrap();
+    let mut plain = Connection::open(gateway.api()).await.unwrap();
     assert!(plain.exchange(&get("/openapi.json")).await.is_err_and(|e| e.kind() != io::ErrorKind::TimedOut));
-    eventually("plain HTTP is counted", || refused() == 1).await;
+    eventually("plain HTTP is counted", async || refused() == 1).await;
 
     // Half of a record's head, then silence.
-    let mut stalled = Conn::open(gateway.api()).await.unwrap();
+    let mut stalled = Connection::open(gateway.api()).await.unwrap();
     stalled.write(&[0x16, 0x03]).await.unwrap();
     assert!(stalled.ended().await >= Duration::from_millis(300));
-    eventually("a stalled handshake is counted", || refused() == 2).await;
+    eventually("a stalled handshake is counted", async || refused() == 2).await;
 
     // Where the openssl at hand speaks it at all, TLS 1.1 is refused by the gateway.
     let address = gateway.api().to_string();
@@ -94,18 +96,18 @@ async fn old_tls_plain_http_and_stalled_handshakes_are_refused() {
     // A stalled one does not hold up others.
     let config = authority.caller(None, &[]);
     let _stalled = TcpStream::connect(gateway.api()).await.unwrap();
-    let mut conn = Conn::secure(gateway.api(), &config).await.unwrap();
+    let mut conn = secured(gateway.api(), &config).await.unwrap();
     assert_eq!(conn.exchange(&get("/openapi.json")).await.unwrap().status, 200);
 }
 
-/// What a caller with such a certificate and such headers is answered; none where the handshake fails.
+/// The status for a caller with this certificate and these headers; none where the handshake fails.
 async fn asked(
     address: std::net::SocketAddr,
     config: &Arc<ClientConfig>,
     headers: &str,
 ) -> Option<(u16, String)> {
     // With TLS 1.3 the client believes in the handshake before the server has seen its certificate.
-    let mut conn = Conn::secure(address, config).await.ok()?;
+    let mut conn = secured(address, config).await.ok()?;
     let answer = conn.exchange(&patch(ID, headers, r#"{"context":"mine"}"#)).await.ok()?;
     let code = if answer.status == 200 { String::new() } else { answer.code() };
     Some((answer.status, code))
@@ -190,7 +192,7 @@ async fn a_caller_may_send_so_much_and_no_more() {
         hash("erp")
     );
     let gateway = bench.gateway("", &callers).await;
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     let mut ask = async |key: &str| {
         let request = patch(ID, &format!("Authorization: Bearer {key}\r\n"), r#"{"context":"c"}"#);
         conn.exchange(&request).await.unwrap()
@@ -206,7 +208,7 @@ async fn a_caller_may_send_so_much_and_no_more() {
     assert_eq!(refused.json()["update_applied"], "no");
     assert_eq!(ask("erp").await.status, 200, "others are not meant");
     assert_eq!(ask("none").await.status, 401);
-    assert_eq!(bench.ledger("kakiyo").await.len(), 4);
+    assert_eq!(bench.sent("kakiyo").await.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,7 +216,7 @@ async fn no_header_of_the_caller_goes_on_to_a_vendor() {
     let bench = Bench::new().await;
     let callers = format!("[[callers]]\nname = \"crm\"\nkey_sha256 = \"{}\"\n", hash("key"));
     let gateway = bench.gateway("", &callers).await;
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     let headers = "Authorization: Bearer key\r\n\
         X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\nForwarded: for=10.0.0.1\r\n\
         X-Real-IP: 10.0.0.1\r\nVia: 1.1 evil\r\nX-User: admin\r\nX-Tenant: t\r\nX-Internal-Role: root\r\nX-Vendor: evil\r\n\
@@ -229,10 +231,8 @@ async fn no_header_of_the_caller_goes_on_to_a_vendor() {
         let answer = conn.exchange(&patch(id, &headers, body)).await.unwrap();
         assert!(answer.status == 200 || answer.status == 404, "{answer:?}");
         assert_eq!(answer.header("x-request-id").map(str::len), Some(36));
-        let ledger = bench.ledger(vendor).await;
-        let sent = ledger[0]["headers"].as_array().unwrap();
-        let text = |pair: &serde_json::Value, at: usize| pair[at].as_str().unwrap().to_owned();
-        let names: Vec<String> = sent.iter().map(|pair| text(pair, 0).to_ascii_lowercase()).collect();
+        let sent = &bench.sent(vendor).await[0].headers;
+        let names: Vec<String> = sent.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         let allowed = BTreeSet::from(
             [
                 "host",
@@ -252,11 +252,9 @@ async fn no_header_of_the_caller_goes_on_to_a_vendor() {
         for needed in ["host", "authorization", "content-type", "content-length", "traceparent"] {
             assert!(names.iter().any(|name| name == needed), "{needed} is missing: {names:?}");
         }
-        let credentials = bench.sandbox.credentials();
-        for pair in sent {
-            let (name, value) = (text(pair, 0).to_ascii_lowercase(), text(pair, 1));
-            match name.as_str() {
-                "authorization" => assert_eq!(value, format!("Bearer {}", credentials[vendor].keys[0])),
+        for (name, value) in sent {
+            match name.to_ascii_lowercase().as_str() {
+                "authorization" => assert_eq!(*value, format!("Bearer {}", bench.key(vendor))),
                 "accept-encoding" => assert_eq!(value, "identity"),
                 "user-agent" => assert!(!value.contains("evil"), "{value}"),
                 "traceparent" => {

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, Conn, ID, eventually, get, patch};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use testkit::{Connection, PATIENCE, eventually};
 use tokio::net::TcpStream;
+
+use crate::bench::{Bench, ID, get, patch};
 
 const SLOW: &str = "header_timeout = \"400ms\"\nidle_timeout = \"3s\"";
 
@@ -16,7 +18,7 @@ async fn a_slow_head_is_ended_and_an_idle_connection_is_not() {
     let gateway = bench.gateway(SLOW, "").await;
 
     let good = async {
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         for _ in 0..3 {
             let answer = conn.exchange(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap();
             assert_eq!(answer.status, 200);
@@ -27,10 +29,10 @@ async fn a_slow_head_is_ended_and_an_idle_connection_is_not() {
     };
     let slow = async |begin: &'static [u8]| {
         let begun = Instant::now();
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         conn.write(begin).await.unwrap();
         // One byte after the other, for as long as they are taken.
-        while begun.elapsed() < crate::bench::DEADLINE && conn.write(b"a").await.is_ok() {
+        while begun.elapsed() < PATIENCE && conn.write(b"a").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let took = begun.elapsed();
@@ -48,7 +50,7 @@ async fn a_slow_head_is_ended_and_an_idle_connection_is_not() {
     };
     // The begin of an HTTP/2 connection that never becomes one counts as well.
     let preface = async {
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         conn.write(b"PRI * HTTP/2.0\r\n\r\nSM").await.unwrap();
         let took = conn.ended().await;
         assert!((Duration::from_millis(300)..Duration::from_millis(2500)).contains(&took), "{took:?}");
@@ -57,7 +59,7 @@ async fn a_slow_head_is_ended_and_an_idle_connection_is_not() {
     assert_eq!(gateway.vitals().stats().api.heads_late, 52);
 
     // The second head on a connection is timed like the first.
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     assert_eq!(conn.exchange(&get("/openapi.json")).await.unwrap().status, 200);
     conn.write(b"GET /open").await.unwrap();
     let took = conn.ended().await;
@@ -69,29 +71,29 @@ async fn a_connection_that_asks_nothing_is_ended() {
     let bench = Bench::new().await;
     let gateway = bench.gateway("header_timeout = \"300ms\"\nidle_timeout = \"1s\"", "").await;
     let silent = async {
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         assert!(conn.ended().await >= Duration::from_millis(900));
     };
     let used = async {
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         assert_eq!(conn.exchange(&get("/openapi.json")).await.unwrap().status, 200);
         assert!(conn.ended().await >= Duration::from_millis(900));
     };
     // A preface, settings, and then nothing, not even an answer to GOAWAY's ping.
     let http2 = async {
         let begun = Instant::now();
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         conn.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         let mut said = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut conn.socket, &mut said);
-        let _ = tokio::time::timeout(crate::bench::DEADLINE, read).await.expect("it was not ended");
+        let _ = tokio::time::timeout(PATIENCE, read).await.expect("it was not ended");
         assert!(begun.elapsed() >= Duration::from_millis(900));
         // The type of a frame stands behind its length: 7 is GOAWAY.
         assert!(said.windows(9).any(|frame| frame[3] == 7), "{said:?}");
     };
     tokio::join!(silent, used, http2);
     assert_eq!(gateway.vitals().stats().api.heads_late, 0);
-    eventually("none is open", || gateway.vitals().stats().api.open == 0).await;
+    eventually("none is open", async || gateway.vitals().stats().api.open == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,14 +101,14 @@ async fn an_old_connection_is_ended_between_two_requests() {
     let bench = Bench::new().await;
     let gateway = bench.gateway("max_connection_age = \"700ms\"", "").await;
     let begun = Instant::now();
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     loop {
         let answer = conn.exchange(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap();
         assert_eq!(answer.status, 200);
         if answer.is_last() {
             break;
         }
-        assert!(begun.elapsed() < crate::bench::DEADLINE);
+        assert!(begun.elapsed() < PATIENCE);
     }
     assert!(begun.elapsed() >= Duration::from_millis(600));
     conn.ended().await;
@@ -131,7 +133,7 @@ async fn an_old_connection_is_ended_between_two_requests() {
                 assert!(away || error.is_canceled() || error.is_closed(), "{error:?}");
             }
         }
-        assert!(begun.elapsed() < crate::bench::DEADLINE);
+        assert!(begun.elapsed() < PATIENCE);
     }
     assert!(begun.elapsed() >= Duration::from_millis(600));
     ended.await.unwrap().unwrap();
@@ -141,20 +143,20 @@ async fn an_old_connection_is_ended_between_two_requests() {
 async fn connections_beyond_the_limit_wait() {
     let bench = Bench::new().await;
     let gateway = bench.gateway("max_connections = 2", "").await;
-    let mut first = Conn::open(gateway.api()).await.unwrap();
-    let mut second = Conn::open(gateway.api()).await.unwrap();
+    let mut first = Connection::open(gateway.api()).await.unwrap();
+    let mut second = Connection::open(gateway.api()).await.unwrap();
     for conn in [&mut first, &mut second] {
         assert_eq!(conn.exchange(&get("/openapi.json")).await.unwrap().status, 200);
     }
-    let mut third = Conn::open(gateway.api()).await.unwrap();
+    let mut third = Connection::open(gateway.api()).await.unwrap();
     third.write(&get("/openapi.json")).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(300), third.answer()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(300), third.reply()).await.is_err());
     assert_eq!(gateway.vitals().stats().api.open, 2);
     drop(first);
-    assert_eq!(third.answer().await.unwrap().status, 200);
+    assert_eq!(third.reply().await.unwrap().status, 200);
     // The admin listener has room of its own.
     assert_eq!(
-        Conn::open(gateway.admin()).await.unwrap().exchange(&get("/livez")).await.unwrap().status,
+        Connection::open(gateway.admin()).await.unwrap().exchange(&get("/livez")).await.unwrap().status,
         200
     );
 }
@@ -179,7 +181,7 @@ async fn what_others_might_read_differently_is_refused_and_nothing_after_it_is_r
         ("OPTIONS * HTTP/1.1\r\nHost: g\r\n\r\n".to_owned(), "not-found"),
     ];
     for (request, code) in table {
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         // Another request follows, which must not be carried out on this connection.
         let both = [request.as_bytes(), &patch(ID, "", r#"{"context":"smuggled"}"#)].concat();
         let answer = conn.exchange(&both).await.unwrap();
@@ -187,15 +189,15 @@ async fn what_others_might_read_differently_is_refused_and_nothing_after_it_is_r
         assert!(answer.is_last(), "{request}: {answer:?}");
         conn.ended().await;
     }
-    assert!(bench.ledger("kakiyo").await.is_empty());
+    assert!(bench.sent("kakiyo").await.is_empty());
 
     // What looks alike and is right.
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     let chunked = format!(
         "PATCH /conversations/{ID} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\nExpect: 100-Continue\r\n\r\n10\r\n{{\"context\": \"c\"}}\r\n0\r\n\r\n"
     );
     let answer = conn.exchange(chunked.as_bytes()).await.unwrap();
-    let answer = if answer.status == 100 { conn.answer().await.unwrap() } else { answer };
+    let answer = if answer.status == 100 { conn.reply().await.unwrap() } else { answer };
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
@@ -210,7 +212,7 @@ async fn a_head_has_its_limits() {
     for (headers, status) in
         [(lines(100), 200), (lines(101), 431), (long(30 * 1024), 200), (long(65 * 1024), 431)]
     {
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         let request = format!("GET /openapi.json HTTP/1.1\r\nHost: g\r\n{headers}\r\n");
         let answer = conn.exchange(request.as_bytes()).await.unwrap();
         assert_eq!(answer.status, status, "{} bytes", request.len());
@@ -222,7 +224,7 @@ async fn a_refusal_reaches_whoever_is_still_sending() {
     let bench = Bench::new().await;
     let gateway = bench.gateway("", "").await;
     for _ in 0..10 {
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         let length = 900 * 1024;
         let head = format!(
             "PATCH /conversations/{ID} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -233,7 +235,7 @@ async fn a_refusal_reaches_whoever_is_still_sending() {
             conn.write(&[b' '; 65_536]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let answer = conn.answer().await.unwrap();
+        let answer = conn.reply().await.unwrap();
         assert_eq!((answer.status, answer.code().as_str()), (413, "body-too-large"));
         assert!(answer.is_last());
         conn.ended().await;

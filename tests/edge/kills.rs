@@ -7,18 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::bench::{Answer, Bench, Conn, DEADLINE, patch};
-use crate::program::Program;
-use crate::redis_server::Redis;
-use crate::score::record;
+use testkit::{Connection, PATIENCE, Redis, Reply, eventually, is_long, record};
+
+use crate::bench::{Bench, patch, program};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(2);
-/// How late after its claim a holder may begin: before the lease ends, its update is over.
+/// The longest time between a claim and its update: before the lease ends, the update is over.
 const SLACK: Duration = Duration::from_secs(1);
 const CALLERS: usize = 8;
 
-/// What the keys' callers know.
+/// The knowledge of the keys' callers.
 #[derive(Default)]
 struct Known {
     /// The replicas that are there.
@@ -26,7 +25,7 @@ struct Known {
     next: AtomicUsize,
     under_way: AtomicUsize,
     /// By key: the answer, and how often there was none.
-    answers: Mutex<BTreeMap<usize, (Answer, usize)>>,
+    answers: Mutex<BTreeMap<usize, (Reply, usize)>>,
     wrong: Mutex<Vec<String>>,
     over: AtomicBool,
 }
@@ -41,14 +40,14 @@ impl Known {
         self.under_way.fetch_add(1, Relaxed);
         let request = request(key);
         let (begun, mut unanswered, mut replica) = (Instant::now(), 0, key);
-        while begun.elapsed() < DEADLINE {
+        while begun.elapsed() < PATIENCE {
             replica += 1;
             let Some(address) = self.replica(replica) else {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 continue;
             };
             // One that takes no connection was not asked.
-            let Ok(mut conn) = Conn::open(address).await else { continue };
+            let Ok(mut conn) = Connection::open(address).await else { continue };
             match conn.exchange(&request).await {
                 Ok(answer) if answer.status == 200 => {
                     self.answers.lock().unwrap().insert(key, (answer, unanswered));
@@ -80,7 +79,7 @@ fn request(key: usize) -> Vec<u8> {
 /// C4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_update_is_not_doubled_by_the_death_of_its_holder() {
-    let kills = if std::env::var_os("PARLANCE_LONG").is_some() { 20 } else { 5 };
+    let kills = if is_long() { 20 } else { 5 };
     let bench = Bench::new().await;
     let redis = Redis::start(&[]);
     let more = format!(
@@ -91,7 +90,7 @@ async fn an_update_is_not_doubled_by_the_death_of_its_holder() {
     );
     let config = bench.replace("program.toml", bench.config("", &more));
     bench.fault(r#"{"vendor":"agentphone","mode":"delay","delay_ms":60,"count":1000000}"#).await;
-    let mut replicas = [Program::start(&config).await, Program::start(&config).await];
+    let mut replicas = [program(&config, &[]), program(&config, &[])];
     let known = Arc::new(Known::default());
     *known.replicas.lock().unwrap() = [Some(replicas[0].api), Some(replicas[1].api)];
 
@@ -111,36 +110,28 @@ async fn an_update_is_not_doubled_by_the_death_of_its_holder() {
         .collect();
     for kill in 0..kills {
         let answered = known.answers.lock().unwrap().len();
-        let until = Instant::now() + DEADLINE;
-        while known.answers.lock().unwrap().len() < answered + 4 * CALLERS {
-            assert!(Instant::now() < until, "nobody is served: {:?}", known.wrong.lock().unwrap());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let enough = answered + 4 * CALLERS;
+        eventually("callers are served", async || known.answers.lock().unwrap().len() >= enough).await;
         let victim = kill % 2;
-        replicas[victim].kill().await;
+        replicas[victim].kill();
         known.replicas.lock().unwrap()[victim] = None;
-        replicas[victim] = Program::start(&config).await;
+        replicas[victim] = program(&config, &[]);
         known.replicas.lock().unwrap()[victim] = Some(replicas[victim].api);
     }
     known.over.store(true, Relaxed);
     for caller in callers {
         caller.await.unwrap();
     }
-    let until = Instant::now() + DEADLINE;
-    while known.under_way.load(Relaxed) > 0 {
-        assert!(Instant::now() < until, "some were not answered");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("all are answered", async || known.under_way.load(Relaxed) == 0).await;
     assert!(known.wrong.lock().unwrap().is_empty(), "{:?}", known.wrong.lock().unwrap());
     let answers = std::mem::take(&mut *known.answers.lock().unwrap());
     assert_eq!(answers.len(), known.next.load(Relaxed), "some were never answered");
 
     // When which key's update was done.
     let mut done: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
-    for entry in bench.ledger("agentphone").await.iter().filter(|entry| entry["effect"] == true) {
-        let body: serde_json::Value = serde_json::from_str(entry["body"].as_str().unwrap()).unwrap();
-        let key = body["metadata"]["key"].as_str().unwrap().parse().unwrap();
-        done.entry(key).or_default().push(entry["ms"].as_u64().unwrap());
+    for entry in bench.sent("agentphone").await.iter().filter(|entry| entry.effect) {
+        let key = entry.json()["metadata"]["key"].as_str().unwrap().parse().unwrap();
+        done.entry(key).or_default().push(entry.ms);
     }
     let apart = u64::try_from((LEASE - SLACK).as_millis()).unwrap();
     let (mut doubled, mut again) = (Vec::new(), 0);
@@ -160,7 +151,7 @@ async fn an_update_is_not_doubled_by_the_death_of_its_holder() {
     // Every answer is there for good, at both replicas.
     let mut conns = Vec::new();
     for replica in &replicas {
-        conns.push(Conn::open(replica.api).await.unwrap());
+        conns.push(Connection::open(replica.api).await.unwrap());
     }
     for (key, (answer, _)) in &answers {
         let replay = conns[key % 2].exchange(&request(*key)).await.unwrap();

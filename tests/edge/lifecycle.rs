@@ -1,28 +1,26 @@
 //! From start to drained: ends that lose nothing.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, Conn, DEADLINE, ID, eventually, get, patch};
-use crate::load::Callers;
-use crate::program::Program;
-use crate::score::record;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use parlance::runtime::Gateway;
+use testkit::{Connection, Ended, eventually, is_long, record};
+
+use crate::bench::{Bench, ID, follow, get, patch, program};
+use crate::load::Callers;
 
 async fn is_ready(admin: SocketAddr) -> bool {
-    let Ok(mut conn) = Conn::open(admin).await else { return false };
+    let Ok(mut conn) = Connection::open(admin).await else { return false };
     conn.exchange(&get("/readyz")).await.is_ok_and(|answer| answer.status == 200)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_fails_while_one_gateway_after_the_other_is_replaced() {
-    let rounds = if std::env::var_os("PARLANCE_LONG").is_some() { 20 } else { 3 };
+    let rounds = if is_long() { 20 } else { 3 };
     let bench = Bench::new().await;
     let server = "drain_delay = \"300ms\"";
     let mut old = bench.gateway(server, "").await;
@@ -32,19 +30,16 @@ async fn nothing_fails_while_one_gateway_after_the_other_is_replaced() {
     for _ in 0..rounds {
         let so_far = callers.seen.good();
         let seen = Arc::clone(&callers.seen);
-        eventually("callers are busy", || seen.good() >= so_far + 200).await;
+        eventually("callers are busy", async || seen.good() >= so_far + 200).await;
         let new = bench.gateway(server, "").await;
         let (admin, api) = (old.admin(), old.api());
         let drained = tokio::spawn(old.drain());
         // The balancer sees that it is no longer ready, well within the delay.
-        let until = Instant::now() + DEADLINE;
-        while is_ready(admin).await {
-            assert!(Instant::now() < until);
-        }
+        eventually("it is not ready", async || !is_ready(admin).await).await;
         assert!(!drained.is_finished(), "it is not ready as soon as it drains, not when it has");
         *target.lock().unwrap() = new.api();
         assert!(drained.await.unwrap(), "all of it was finished");
-        assert!(Conn::open(api).await.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused));
+        assert!(Connection::open(api).await.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused));
         old = new;
     }
     let seen = callers.end().await;
@@ -63,10 +58,10 @@ async fn without_a_balancer_every_request_that_was_sent_is_answered() {
         let ready = Arc::clone(&gone);
         // Who is told that an answer is the last does not come back here.
         let callers = Callers::start(8, None, move || (!ready.load(Ordering::Relaxed)).then_some(api));
-        let mut idle = Conn::open(api).await.unwrap();
+        let mut idle = Connection::open(api).await.unwrap();
         assert_eq!(idle.exchange(&get("/openapi.json")).await.unwrap().status, 200);
         let seen = Arc::clone(&callers.seen);
-        eventually("callers are busy", || seen.good() >= 200).await;
+        eventually("callers are busy", async || seen.good() >= 200).await;
         gone.store(true, Ordering::Relaxed);
         assert!(gateway.drain().await);
         idle.ended().await;
@@ -78,18 +73,18 @@ async fn without_a_balancer_every_request_that_was_sent_is_answered() {
 async fn what_waits_in_the_queue_of_the_kernel_is_answered_too() {
     let bench = Bench::new().await;
     let gateway = bench.gateway("max_connections = 1", "").await;
-    let mut first = Conn::open(gateway.api()).await.unwrap();
+    let mut first = Connection::open(gateway.api()).await.unwrap();
     assert_eq!(first.exchange(&get("/openapi.json")).await.unwrap().status, 200);
     let mut waiting = Vec::new();
     for _ in 0..20 {
-        let mut conn = Conn::open(gateway.api()).await.unwrap();
+        let mut conn = Connection::open(gateway.api()).await.unwrap();
         conn.write(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap();
         waiting.push(conn);
     }
     assert_eq!(gateway.vitals().stats().api.accepted, 1);
     let drained = tokio::spawn(gateway.drain());
     for mut conn in waiting {
-        let answer = conn.answer().await.unwrap();
+        let answer = conn.reply().await.unwrap();
         assert_eq!((answer.status, answer.is_last()), (200, true));
     }
     assert!(drained.await.unwrap());
@@ -101,7 +96,7 @@ async fn while_it_leaves_it_answers_and_says_that_it_leaves() {
     let bench = Bench::new().await;
     let gateway = bench.gateway("drain_delay = \"1s\"", "").await;
     let (api, admin, vitals) = (gateway.api(), gateway.admin(), gateway.vitals());
-    let mut kept = Conn::open(api).await.unwrap();
+    let mut kept = Connection::open(api).await.unwrap();
     assert!(!kept.exchange(&get("/openapi.json")).await.unwrap().is_last());
     let stream = tokio::net::TcpStream::connect(api).await.unwrap();
     let (mut sender, connection) =
@@ -110,15 +105,15 @@ async fn while_it_leaves_it_answers_and_says_that_it_leaves() {
     bench.fault(r#"{"vendor":"kakiyo","mode":"delay","delay_ms":2000}"#).await;
 
     let drained = tokio::spawn(gateway.drain());
-    eventually("it drains", || vitals.stats().draining).await;
+    eventually("it drains", async || vitals.stats().draining).await;
     assert!(!is_ready(admin).await);
-    let live = Conn::open(admin).await.unwrap().exchange(&get("/livez")).await.unwrap();
+    let live = Connection::open(admin).await.unwrap().exchange(&get("/livez")).await.unwrap();
     assert_eq!(live.status, 200);
     // A connection that was idle is answered once more, a new one too.
     let answer = kept.exchange(&get("/openapi.json")).await.unwrap();
     assert_eq!((answer.status, answer.is_last()), (200, true));
     kept.ended().await;
-    let answer = Conn::open(api).await.unwrap().exchange(&get("/openapi.json")).await.unwrap();
+    let answer = Connection::open(api).await.unwrap().exchange(&get("/openapi.json")).await.unwrap();
     assert_eq!((answer.status, answer.is_last()), (200, true));
     // What runs when the delay is over is finished, over HTTP/2 as well.
     let request = http::Request::patch(format!("http://gateway/conversations/{ID}"))
@@ -145,26 +140,23 @@ async fn the_end_of_the_program_is_gentle_or_says_that_it_is_not() {
     let table = [(slow, "20s", 1, 0, Some(200)), (hang, "700ms", 1, 0, Some(504)), (hang, "20s", 2, 1, None)];
     for (fault, grace, signals, code, answered) in table {
         bench.faults_over().await;
-        bench.control("DELETE", "/ledger", "").await;
+        bench.forget().await;
         bench.fault(fault).await;
         let server = format!("drain_timeout = \"{grace}\"");
         let more = "timeout = \"15s\"";
-        let program = Program::start(&bench.replace("program.toml", bench.config(&server, more))).await;
-        let mut conn = Conn::open(program.api).await.unwrap();
+        let program = program(&bench.replace("program.toml", bench.config(&server, more)), &[]);
+        let mut conn = Connection::open(program.api).await.unwrap();
         conn.write(&request).await.unwrap();
         bench.reached("kakiyo", 1).await;
         let begun = Instant::now();
         let admin = program.admin;
-        program.signal("TERM").await;
+        program.signal("TERM");
         if signals == 2 {
-            let until = Instant::now() + DEADLINE;
-            while is_ready(admin).await {
-                assert!(Instant::now() < until);
-            }
-            program.signal("TERM").await;
+            eventually("it is not ready", async || !is_ready(admin).await).await;
+            program.signal("TERM");
         }
-        let answer = conn.answer().await.ok().map(|answer| answer.status);
-        let (status, said) = program.ended().await;
+        let answer = conn.reply().await.ok().map(|answer| answer.status);
+        let Ended { status, err: said, .. } = program.ended().await;
         assert_eq!(status.code(), Some(code), "{fault} {grace} {signals}: {said}");
         assert_eq!(answer, answered, "{fault} {grace} {signals}");
         assert_eq!(said.is_empty(), code == 0, "{said}");
@@ -185,12 +177,9 @@ async fn it_is_ready_whatever_its_vendors_are() {
     // Nobody listens there, and the name leads nowhere.
     let text = text.replacen(&bench.sandbox.url("kakiyo").unwrap(), "http://127.0.0.1:1", 1);
     let text = text.replacen(&bench.sandbox.url("agentphone").unwrap(), "https://vendor.invalid", 1);
-    let source =
-        parlance::runtime::reload::Source::new(vec![bench.replace("parlance.toml", text)], BTreeMap::new());
-    let live = parlance::gateway::snapshot::Snapshot::new(source.load().unwrap()).unwrap();
-    let gateway = Gateway::start(live, parlance::telemetry::access::AccessLog::new(None)).await.unwrap();
+    let gateway = follow(&bench.replace("parlance.toml", text)).await;
     assert!(is_ready(gateway.admin()).await);
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     let answer = conn.exchange(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap();
     assert_eq!((answer.status, answer.code().as_str()), (502, "vendor-unreachable"));
     assert!(is_ready(gateway.admin()).await);

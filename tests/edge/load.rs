@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustls::ClientConfig;
 use serde_json::json;
+use testkit::{Connection, PATIENCE};
 
-use crate::bench::{Conn, DEADLINE, ID, patch};
+use crate::bench::{ID, patch, secured};
 
-/// What the callers of a load saw.
+/// The answers that the callers of a load saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     good: AtomicU64,
@@ -26,7 +27,7 @@ impl Seen {
         self.good.load(Ordering::Relaxed)
     }
 
-    /// How many requests failed, and how many were sent.
+    /// The number of requests that failed, and of all that were sent.
     pub(crate) fn failed(&self) -> (usize, usize) {
         let failed = self.failed.lock().unwrap().len();
         (failed, failed + usize::try_from(self.good()).unwrap())
@@ -78,8 +79,8 @@ impl Callers {
                     while !over.load(Ordering::Relaxed) {
                         let Some(address) = ready() else { break };
                         let conn = match &tls {
-                            None => Conn::open(address).await,
-                            Some(config) => Conn::secure(address, config).await,
+                            None => Connection::open(address).await,
+                            Some(config) => secured(address, config).await,
                         };
                         match conn {
                             Ok(conn) => ask(conn, number, &headers, &seen, &over).await,
@@ -96,7 +97,7 @@ impl Callers {
     pub(crate) async fn end(self) -> Arc<Seen> {
         self.over.store(true, Ordering::Relaxed);
         for task in self.tasks {
-            tokio::time::timeout(DEADLINE, task).await.unwrap().unwrap();
+            tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
         }
         self.seen
     }
@@ -104,7 +105,7 @@ impl Callers {
 
 /// Asks on one connection until it is over, or an answer says that it is the last.
 async fn ask(
-    mut conn: Conn,
+    mut conn: Connection,
     number: usize,
     headers: &impl Fn(usize) -> String,
     seen: &Seen,

@@ -6,12 +6,6 @@
 mod bench;
 mod load;
 mod pki;
-mod program;
-#[expect(dead_code, reason = "the tests of idempotency use all of it")]
-#[path = "../idempotency/redis_server.rs"]
-mod redis_server;
-#[path = "../support/score.rs"]
-mod score;
 
 mod clocks;
 mod cutoff;

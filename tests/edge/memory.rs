@@ -1,15 +1,15 @@
-//! What the gateway may hold at a time bounds what it takes of the machine, whatever callers and vendors send.
+//! Memory: bounded by the requests and connections that the gateway may hold, whatever callers and vendors send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use testkit::{Connection, Program, eventually, is_long};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::bench::{Bench, Conn, DEADLINE, ID, get, patch};
-use crate::program::Program;
+use crate::bench::{Bench, ID, get, patch, program};
 
 const PLACES: usize = 32;
 const MAX_BODY: usize = 256 * 1024;
@@ -77,7 +77,7 @@ async fn serve(
 }
 
 async fn metrics(program: &Program) -> String {
-    let answer = Conn::open(program.admin).await.unwrap().exchange(&get("/metrics")).await.unwrap();
+    let answer = Connection::open(program.admin).await.unwrap().exchange(&get("/metrics")).await.unwrap();
     String::from_utf8(answer.body).unwrap()
 }
 
@@ -91,7 +91,7 @@ fn status(program: &Program, name: &str) -> usize {
 /// C17: everything is as large as it may be, on as many requests as there may be, and many more are asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_bounded_by_what_may_be_in_flight() {
-    let rounds = if std::env::var_os("PARLANCE_LONG").is_some() { 10 } else { 2 };
+    let rounds = if is_long() { 10 } else { 2 };
     let bench = Bench::new().await;
     let heavy = Heavy::new().await;
     let server = format!("max_in_flight = {PLACES}\nmax_body = \"256KiB\"\nbody_timeout = \"1m\"");
@@ -100,8 +100,8 @@ async fn memory_is_bounded_by_what_may_be_in_flight() {
          base_url = \"{}\"\ncredential = {{ value = \"k\" }}\n",
         heavy.url
     );
-    let program = Program::start(&bench.replace("program.toml", bench.config(&server, &more))).await;
-    let mut conn = Conn::open(program.api).await.unwrap();
+    let program = program(&bench.replace("program.toml", bench.config(&server, &more)), &[]);
+    let mut conn = Connection::open(program.api).await.unwrap();
     for _ in 0..100 {
         assert_eq!(conn.exchange(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap().status, 200);
     }
@@ -117,18 +117,15 @@ async fn memory_is_bounded_by_what_may_be_in_flight() {
         let asked = heavy.asked.load(SeqCst);
         let mut conns = Vec::new();
         for _ in 0..PLACES {
-            let mut conn = Conn::open(program.api).await.unwrap();
+            let mut conn = Connection::open(program.api).await.unwrap();
             conn.write(&large[..large.len() - 1]).await.unwrap();
             conns.push(conn);
         }
         // All places are taken by bodies that do not end; the others are refused, whatever they would send.
         let taken = format!("parlance_requests_in_flight {PLACES}\n");
-        let until = Instant::now() + DEADLINE;
-        while !metrics(&program).await.contains(&taken) {
-            assert!(Instant::now() < until, "the places are not taken");
-        }
+        eventually("the places are taken", async || metrics(&program).await.contains(&taken)).await;
         for _ in 0..4 * PLACES {
-            let mut conn = Conn::open(program.api).await.unwrap();
+            let mut conn = Connection::open(program.api).await.unwrap();
             // It may be reset while it still sends.
             if let Ok(answer) = conn.exchange(&large).await {
                 assert_eq!(answer.code(), "overloaded");
@@ -138,16 +135,12 @@ async fn memory_is_bounded_by_what_may_be_in_flight() {
         for conn in &mut conns {
             conn.write(&large[large.len() - 1..]).await.unwrap();
         }
-        let until = Instant::now() + DEADLINE;
-        while heavy.asked.load(SeqCst) < asked + PLACES {
-            assert!(Instant::now() < until, "the vendor was not asked");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("the vendor is asked", async || heavy.asked.load(SeqCst) == asked + PLACES).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         heavy.go_on.send_replace(true);
         for mut conn in conns {
-            let answer = conn.answer().await.unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.head);
+            let answer = conn.reply().await.unwrap();
+            assert_eq!(answer.status, 200, "{:?}", answer.headers);
             assert!(answer.body.len() > MAX_RESPONSE - 1024);
             served += 1;
         }
@@ -157,8 +150,8 @@ async fn memory_is_bounded_by_what_may_be_in_flight() {
     let times = taken as f64 / held as f64;
     assert!(times < COPIES, "{} KiB at the peak, {times:.2} times what may be held", taken / 1024);
     assert_eq!((served, refused > 0), (rounds * PLACES, true));
-    program.signal("TERM").await;
-    assert_eq!(program.ended().await.0.code(), Some(0));
+    program.signal("TERM");
+    assert_eq!(program.ended().await.status.code(), Some(0));
 }
 
 /// Connections that wait for their next request are many, and cost what their buffers hold, not what these may hold.
@@ -167,17 +160,16 @@ async fn an_idle_connection_takes_little() {
     const CONNECTIONS: usize = 400;
     const EACH: usize = 16 * 1024;
     let bench = Bench::new().await;
-    let program =
-        Program::start(&bench.replace("program.toml", bench.config("idle_timeout = \"5m\"", ""))).await;
+    let program = program(&bench.replace("program.toml", bench.config("idle_timeout = \"5m\"", "")), &[]);
     let request = patch(ID, "", r#"{"context":"c"}"#);
-    let mut conn = Conn::open(program.api).await.unwrap();
+    let mut conn = Connection::open(program.api).await.unwrap();
     for _ in 0..100 {
         assert_eq!(conn.exchange(&request).await.unwrap().status, 200);
     }
     let before = status(&program, "VmRSS");
     let mut conns = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut conn = Conn::open(program.api).await.unwrap();
+        let mut conn = Connection::open(program.api).await.unwrap();
         assert_eq!(conn.exchange(&request).await.unwrap().status, 200);
         conns.push(conn);
     }
@@ -186,6 +178,6 @@ async fn an_idle_connection_takes_little() {
     for conn in &mut conns {
         assert_eq!(conn.exchange(&request).await.unwrap().status, 200, "all of them were there");
     }
-    program.signal("TERM").await;
-    assert_eq!(program.ended().await.0.code(), Some(0));
+    program.signal("TERM");
+    assert_eq!(program.ended().await.status.code(), Some(0));
 }

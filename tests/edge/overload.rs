@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use testkit::{Connection, Machine, PATIENCE, eventually, is_long, record};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::bench::{Bench, Conn, DEADLINE, ID, get, patch};
-use crate::score::record;
+use crate::bench::{Bench, ID, get, patch};
 
 /// Requests at a time, and how long the vendor takes for each: together the capacity.
 const PLACES: usize = 8;
@@ -16,7 +16,7 @@ const DELAY: Duration = Duration::from_millis(100);
 /// Requests per second that this allows for.
 const CAPACITY: f64 = PLACES as f64 / 0.1;
 
-/// What callers saw.
+/// The answers that callers saw.
 #[derive(Debug, Default)]
 struct Seen {
     good: AtomicUsize,
@@ -26,7 +26,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// How many were served in a second while `time` passed.
+    /// The number of requests served in a second while `time` passed.
     async fn goodput(&self, time: Duration) -> f64 {
         let (begun, before) = (Instant::now(), self.good.load(Relaxed));
         tokio::time::sleep(time).await;
@@ -44,7 +44,7 @@ impl Seen {
 #[derive(Clone)]
 struct Callers {
     api: SocketAddr,
-    idle: Arc<Mutex<Vec<Conn>>>,
+    idle: Arc<Mutex<Vec<Connection>>>,
     seen: Arc<Seen>,
 }
 
@@ -55,7 +55,7 @@ impl Callers {
         let asked = async {
             let mut conn = match kept {
                 Some(conn) => conn,
-                None => Conn::open(self.api).await?,
+                None => Connection::open(self.api).await?,
             };
             let answer = conn.exchange(&patch(ID, "", r#"{"context":"c"}"#)).await?;
             std::io::Result::Ok((conn, answer))
@@ -121,11 +121,7 @@ impl Callers {
         tokio::time::sleep(2 * DELAY).await;
         let goodput = self.seen.goodput(time).await;
         sending.abort();
-        let until = Instant::now() + DEADLINE;
-        while self.seen.under_way.load(Relaxed) > 0 {
-            assert!(Instant::now() < until, "not all were answered: {:?}", self.seen);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("all are answered", async || self.seen.under_way.load(Relaxed) == 0).await;
         goodput
     }
 }
@@ -138,7 +134,7 @@ fn watch(admin: SocketAddr, over: &Arc<AtomicBool>) -> JoinHandle<(u64, Duration
         while !over.load(Relaxed) {
             for (path, begin) in [("/readyz", ""), ("/metrics", "# HELP")] {
                 let begun = Instant::now();
-                let answer = Conn::open(admin).await.unwrap().exchange(&get(path)).await.unwrap();
+                let answer = Connection::open(admin).await.unwrap().exchange(&get(path)).await.unwrap();
                 assert_eq!(answer.status, 200, "{path}: {answer:?}");
                 assert!(answer.body.starts_with(begin.as_bytes()), "{path}");
                 longest = longest.max(begun.elapsed());
@@ -153,7 +149,22 @@ fn watch(admin: SocketAddr, over: &Arc<AtomicBool>) -> JoinHandle<(u64, Duration
 /// C12: the more is asked beyond the capacity, the more is refused; as much is done as ever, and at once as before when
 /// it is over.
 async fn overload(row: &str, server: &str, more: &str) {
-    let long = if std::env::var_os("PARLANCE_LONG").is_some() { 4 } else { 1 };
+    // The scorecard is stricter: here a part of the processors may be used by others.
+    let enough = if is_long() { 0.9 } else { 0.7 };
+    for attempt in 1.. {
+        let machine = Machine::watch();
+        let (share, asked) = goodput(server, more).await;
+        if share > enough || attempt == 3 || !machine.was_busy() {
+            record(row, (share * 100.0).round() as usize, asked);
+            assert!(share > 0.7, "{share:.2} of what can be done");
+            return;
+        }
+    }
+}
+
+/// The share of what can be done that is done at ten times as much, and the number of requests.
+async fn goodput(server: &str, more: &str) -> (f64, usize) {
+    let long = if is_long() { 4 } else { 1 };
     let bench = Bench::new().await;
     let delay = DELAY.as_millis();
     bench.fault(&format!(r#"{{"vendor":"kakiyo","mode":"delay","delay_ms":{delay},"count":1000000}}"#)).await;
@@ -188,12 +199,9 @@ async fn overload(row: &str, server: &str, more: &str) {
     assert_eq!(seen.refused.load(Relaxed), refused, "it did not recover");
     over.store(true, Relaxed);
     let (asked, longest) = watching.await.unwrap();
-    let share = goodput / able;
-    assert!(after > 0.0 && asked > 20 && longest < DEADLINE / 3, "{asked} times, {longest:?}");
-    // The scorecard is stricter; here others may be using the processors.
-    assert!(share > 0.7, "{goodput:.1}/s of {able:.1}/s");
-    record(row, (share * 100.0).round() as usize, good + refused);
+    assert!(after > 0.0 && asked > 20 && longest < PATIENCE / 3, "{asked} times, {longest:?}");
     assert!(gateway.drain().await);
+    (goodput / able, good + refused)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use testkit::{Connection, eventually, record};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::bench::{Answer, Bench, Conn, ID, get, patch};
+use crate::bench::{Bench, ID, get, patch, program};
 use crate::pki::{Authority, Identity};
-use crate::program::Program;
-use crate::score::record;
 
-/// What a request may take, and what is about to happen when the process is stopped.
+/// The time that a request may take, and the time in which something is about to happen when the process is stopped.
 const TIMEOUT: Duration = Duration::from_secs(3);
 const SOON: Duration = Duration::from_secs(2);
 /// Requests that wait for their vendor then: more failures than open a circuit.
@@ -65,11 +64,6 @@ impl Slow {
     }
 }
 
-fn told(answer: &Answer) -> (u16, String, String) {
-    let applied = answer.json()["update_applied"].as_str().unwrap_or_default().to_owned();
-    (answer.status, answer.code(), applied)
-}
-
 /// The process is stopped for this much longer than its requests may take. Gives the calls that were begun late; none
 /// where it was not stopped in time: on a busy machine it may be too late for what was to be about to happen.
 async fn paused(longer: Duration) -> Option<Vec<String>> {
@@ -85,11 +79,11 @@ async fn paused(longer: Duration) -> Option<Vec<String>> {
         slow.url,
         bench.replace("vendors.pem", &authority.pem).display(),
         bench.sandbox.url("kakiyo").unwrap(),
-        bench.sandbox.credentials()["kakiyo"].keys[0],
+        bench.key("kakiyo"),
     );
-    let program = Program::start(&bench.replace("program.toml", bench.config("", &more))).await;
+    let program = program(&bench.replace("program.toml", bench.config("", &more)), &[]);
     let begin = async |bytes: &[u8]| {
-        let mut conn = Conn::open(program.api).await.unwrap();
+        let mut conn = Connection::open(program.api).await.unwrap();
         conn.write(bytes).await.unwrap();
         conn
     };
@@ -128,47 +122,45 @@ async fn paused(longer: Duration) -> Option<Vec<String>> {
     late.push(("a read before the update", begin(merge.as_bytes()).await));
     bench.reached("kakiyo", WAITING + LIMITED).await;
     bench.reached("agentphone", 1).await;
-    while slow.connections.load(SeqCst) < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    program.signal("STOP").await;
+    eventually("both handshakes are under way", async || slow.connections.load(SeqCst) == 2).await;
+    program.signal("STOP");
     let in_time = begun.elapsed() < SOON.mul_f64(0.8);
     tokio::time::sleep(TIMEOUT + longer).await;
-    program.signal("CONT").await;
+    program.signal("CONT");
     if !in_time {
         return None;
     }
 
     let mut begun_late = Vec::new();
     for (what, mut conn) in late {
-        let answer = conn.answer().await.unwrap();
+        let answer = conn.reply().await.unwrap();
         let expected = (504, "vendor-timeout".to_owned(), "no".to_owned());
-        assert_eq!(told(&answer), expected, "{what}: {answer:?}");
+        assert_eq!(answer.outcome(), expected, "{what}: {answer:?}");
     }
     for mut conn in waits {
         // The answer was there before the process went on, and after the deadline: both is true.
-        let answer = conn.answer().await.unwrap();
+        let answer = conn.reply().await.unwrap();
         let expected = (504, "vendor-timeout".to_owned(), "unknown".to_owned());
-        assert!(answer.status == 404 || told(&answer) == expected, "{answer:?}");
+        assert!(answer.status == 404 || answer.outcome() == expected, "{answer:?}");
     }
     // Late calls would come now.
     tokio::time::sleep(Duration::from_millis(300)).await;
     for (vendor, on_time) in [("kakiyo", WAITING + LIMITED), ("agentphone", 1)] {
-        let entries = bench.ledger(vendor).await;
-        begun_late.extend(entries.into_iter().skip(on_time).map(|entry| entry["target"].to_string()));
+        let entries = bench.sent(vendor).await;
+        begun_late.extend(entries.into_iter().skip(on_time).map(|entry| entry.target));
     }
     begun_late.extend((0..slow.asked.load(SeqCst)).map(|_| "after a handshake".to_owned()));
 
-    let mut admin = Conn::open(program.admin).await.unwrap();
+    let mut admin = Connection::open(program.admin).await.unwrap();
     let metrics = String::from_utf8(admin.exchange(&get("/metrics")).await.unwrap().body).unwrap();
     for upstream in ["sales", "sms", "slow"] {
         let never = format!("parlance_circuit_opened_total{{upstream=\"{upstream}\"}} 0\n");
         assert!(metrics.contains(&never), "{upstream} was blamed after {longer:?} more");
     }
-    let mut conn = Conn::open(program.api).await.unwrap();
+    let mut conn = Connection::open(program.api).await.unwrap();
     assert_eq!(conn.exchange(&patch(ID, "", body)).await.unwrap().status, 200);
-    program.signal("TERM").await;
-    assert_eq!(program.ended().await.0.code(), Some(0));
+    program.signal("TERM");
+    assert_eq!(program.ended().await.status.code(), Some(0));
     Some(begun_late)
 }
 

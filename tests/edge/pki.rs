@@ -63,7 +63,7 @@ impl Authority {
         self.sign(&params)
     }
 
-    /// How a caller connects that trusts this authority.
+    /// The configuration of a caller that trusts this authority.
     pub(crate) fn caller(&self, identity: Option<&Identity>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         self.caller_with(identity, alpn, rustls::ALL_VERSIONS)
     }

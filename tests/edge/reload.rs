@@ -3,27 +3,27 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::bench::{Bench, Conn, DEADLINE, ID, eventually, follow, get, patch, secure, shown};
-use crate::load::Callers;
-use crate::pki::{Authority, Identity};
-use crate::program::Program;
-use crate::score::record;
 use parlance::runtime::Gateway;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
+use testkit::{Connection, eventually, is_long, record};
+
+use crate::bench::{Bench, ID, follow, get, patch, program, secure, secured, shown};
+use crate::load::Callers;
+use crate::pki::{Authority, Identity};
 
 /// Waits until a configuration of this generation, or a later one, is at work.
 async fn generation(gateway: &Gateway, at_least: u64) {
     let vitals = gateway.vitals();
-    eventually("the new configuration is at work", || vitals.stats().generation >= at_least).await;
+    eventually("the new configuration is at work", async || vitals.stats().generation >= at_least).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_under_load_fail_no_request() {
     // At each of two gateways.
-    let rounds = if std::env::var_os("PARLANCE_LONG").is_some() { 100 } else { 10 };
+    let rounds = if is_long() { 100 } else { 10 };
     let bench = Bench::new().await;
     let text = |number: u64| bench.config(&format!("max_body = \"{number}KiB\""), "");
 
@@ -73,7 +73,7 @@ async fn reloads_under_load_fail_no_request() {
     // The vendors did not change, so their connections were kept: about as many as requests at a time, not as many for
     // each of the configurations.
     let connections: std::collections::BTreeSet<u64> =
-        bench.ledger("kakiyo").await.iter().map(|entry| entry["connection"].as_u64().unwrap()).collect();
+        bench.sent("kakiyo").await.iter().map(|entry| entry.connection).collect();
     assert!(connections.len() <= 16, "{} connections", connections.len());
 }
 
@@ -81,24 +81,20 @@ async fn reloads_under_load_fail_no_request() {
 async fn a_hangup_reloads_the_program() {
     let bench = Bench::new().await;
     let config = bench.replace("program.toml", bench.config("", ""));
-    let program = Program::start(&config).await;
+    let program = program(&config, &[]);
     let generation = async || {
-        let answer = Conn::open(program.admin).await.unwrap().exchange(&get("/config")).await.unwrap();
+        let answer = Connection::open(program.admin).await.unwrap().exchange(&get("/config")).await.unwrap();
         answer.json()["status"]["generation"].as_u64().unwrap()
     };
     assert_eq!(generation().await, 1);
     for round in 2..=5 {
-        program.signal("HUP").await;
-        let until = Instant::now() + DEADLINE;
-        while generation().await < round {
-            assert!(Instant::now() < until);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        program.signal("HUP");
+        eventually("it is at work", async || generation().await >= round).await;
     }
-    let mut conn = Conn::open(program.api).await.unwrap();
+    let mut conn = Connection::open(program.api).await.unwrap();
     assert_eq!(conn.exchange(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap().status, 200);
-    program.signal("TERM").await;
-    assert_eq!(program.ended().await.0.code(), Some(0));
+    program.signal("TERM");
+    assert_eq!(program.ended().await.status.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,7 +102,7 @@ async fn a_reload_is_at_work_for_new_requests_and_requests_in_flight_keep_theirs
     let bench = Bench::new().await;
     let mut gateway = bench.gateway("", "").await;
     bench.fault(r#"{"vendor":"kakiyo","mode":"delay","delay_ms":2500,"count":1}"#).await;
-    let mut slow = Conn::open(gateway.api()).await.unwrap();
+    let mut slow = Connection::open(gateway.api()).await.unwrap();
     slow.write(&patch(ID, "", r#"{"context":"old"}"#)).await.unwrap();
     bench.reached("kakiyo", 1).await;
     // The upstream that serves it is gone, another came, callers are needed, and its own limits changed.
@@ -115,7 +111,7 @@ async fn a_reload_is_at_work_for_new_requests_and_requests_in_flight_keep_theirs
     let key = "f".repeat(64);
     bench.replace("parlance.toml", format!("{text}\n[[callers]]\nname = \"crm\"\nkey_sha256 = \"{key}\"\n"));
     generation(&gateway, 2).await;
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     assert_eq!(conn.exchange(&patch(ID, "", r#"{"context":"new"}"#)).await.unwrap().status, 401);
     bench.replace("parlance.toml", text);
     generation(&gateway, 3).await;
@@ -123,7 +119,7 @@ async fn a_reload_is_at_work_for_new_requests_and_requests_in_flight_keep_theirs
     assert_eq!((answer.status, answer.code().as_str()), (404, "no-route"));
     let renamed = ID.replace("sales:", "other:");
     assert_eq!(conn.exchange(&patch(&renamed, "", r#"{"context":"new"}"#)).await.unwrap().status, 200);
-    let answer = slow.answer().await.unwrap();
+    let answer = slow.reply().await.unwrap();
     assert_eq!((answer.status, &answer.json()["context"]), (200, &json!("old")));
     // Asked for, it is read again although nothing changed.
     gateway.reload();
@@ -220,7 +216,7 @@ async fn a_wrong_configuration_is_rejected_whole_and_the_old_one_stays() {
         if number > 5 {
             gateway.reload();
         }
-        eventually(what, || vitals.stats().reloads_rejected >= number).await;
+        eventually(what, async || vitals.stats().reloads_rejected >= number).await;
         let shown = shown(&gateway).await;
         assert_eq!(shown["server"]["max_body"], "100KiB", "{what}");
         let status = &shown["status"];
@@ -261,12 +257,12 @@ async fn what_was_missing_is_found_when_it_comes() {
     );
     bench.replace("parlance.toml", text);
     let vitals = gateway.vitals();
-    eventually("it is rejected", || vitals.stats().reloads_rejected == 1).await;
+    eventually("it is rejected", async || vitals.stats().reloads_rejected == 1).await;
     // A file that nobody watches: only trying again finds it.
-    std::fs::write(&key, &bench.sandbox.credentials()["kakiyo"].keys[0]).unwrap();
+    std::fs::write(&key, bench.key("kakiyo")).unwrap();
     generation(&gateway, 2).await;
     assert_eq!(vitals.stats().reloads_rejected, 1, "the same fault counts once");
-    let mut conn = Conn::open(gateway.api()).await.unwrap();
+    let mut conn = Connection::open(gateway.api()).await.unwrap();
     assert_eq!(conn.exchange(&patch(ID, "", r#"{"context":"c"}"#)).await.unwrap().status, 200);
 }
 
@@ -299,7 +295,7 @@ async fn certificates_are_rotated_under_load() {
     let config = servers.caller(Some(&client), &[b"http/1.1"]);
     let address = gateway.api();
     let callers = Callers::start(4, Some(&config), move || Some(address));
-    let mut kept = Conn::secure(address, &config).await.unwrap();
+    let mut kept = secured(address, &config).await.unwrap();
     assert_eq!(kept.exchange(&get("/openapi.json")).await.unwrap().status, 200);
 
     let mut shown = vec![certificate(address, &config).await.unwrap()];
@@ -313,11 +309,11 @@ async fn certificates_are_rotated_under_load() {
     // A certificate without its key keeps the old one in use.
     bench.replace("tls.crt", &servers.server(9).certificate);
     let vitals = gateway.vitals();
-    eventually("the pair is rejected", || !vitals.stats().reloaded).await;
+    eventually("the pair is rejected", async || !vitals.stats().reloaded).await;
     assert_eq!(certificate(address, &config).await.unwrap(), shown[3]);
     // So does one that is not PEM.
     bench.replace("tls.crt", "nonsense");
-    eventually("nonsense is rejected", || vitals.stats().reloads_rejected == 2).await;
+    eventually("nonsense is rejected", async || vitals.stats().reloads_rejected == 2).await;
     assert_eq!(certificate(address, &config).await.unwrap(), shown[3]);
     install(&bench, &servers.server(10));
     generation(&gateway, 5).await;
@@ -329,12 +325,12 @@ async fn certificates_are_rotated_under_load() {
     bench.replace("clients.crt", &others.pem);
     generation(&gateway, 6).await;
     let refused = async {
-        let mut conn = Conn::secure(address, &config).await?;
+        let mut conn = secured(address, &config).await?;
         conn.exchange(&get("/openapi.json")).await
     };
     assert!(refused.await.is_err());
     let config = servers.caller(Some(&others.client("caller", &[], &[], false)), &[]);
-    let mut conn = Conn::secure(address, &config).await.unwrap();
+    let mut conn = secured(address, &config).await.unwrap();
     assert_eq!(conn.exchange(&get("/openapi.json")).await.unwrap().status, 200);
     drop((kept, conn));
     assert!(gateway.drain().await);

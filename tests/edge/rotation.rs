@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use parlance_sandbox::{Options, Tls};
+use testkit::{PATIENCE, eventually, is_long, record};
 
-use crate::bench::{Bench, Conn, DEADLINE, ID, eventually, follow, patch, shown};
+use crate::bench::{Bench, ID, follow, patch, secured, shown};
 use crate::identity::hash;
 use crate::load::Callers;
 use crate::pki::Authority;
 use crate::reload::{certificate, install};
-use crate::score::record;
 
 const CALLERS: usize = 4;
 
 /// C8: the key of a caller, the gateway's certificate, the authorities of clients and of a vendor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_certificates_and_authorities_are_rotated_under_load() {
-    let rounds = if std::env::var_os("PARLANCE_LONG").is_some() { 100 } else { 10 };
+    let rounds = if is_long() { 100 } else { 10 };
     let (servers, clients, vendors) =
         (Authority::new("servers"), Authority::new("clients"), Authority::new("vendors"));
     let others = Authority::new("others").pem;
@@ -27,9 +27,7 @@ async fn keys_certificates_and_authorities_are_rotated_under_load() {
         certificates_pem: identity.certificate.clone().into_bytes(),
         key_pem: identity.key.clone().into_bytes(),
     };
-    let options = Options { base_port: 0, tls: Some(tls), ..Options::default() };
-    let bench =
-        Bench { sandbox: parlance_sandbox::start(options).await.unwrap(), dir: tempfile::tempdir().unwrap() };
+    let bench = Bench::with(Options { tls: Some(tls), ..Options::default() }).await;
 
     let ca_file = bench.path("vendors.pem");
     let text = |round: usize, server: &str| {
@@ -76,13 +74,13 @@ async fn keys_certificates_and_authorities_are_rotated_under_load() {
         change(round);
         let vitals = gateway.vitals();
         let size = 100 + round as u64;
-        eventually("the configuration is at work", || {
+        eventually("the configuration is at work", async || {
             vitals.live().settings.server.max_body as u64 == size * 1024
         })
         .await;
         // The pair may have been read when only half of it was there; then it follows.
         let mut seen = certificate(address, &config).await.unwrap();
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + PATIENCE;
         while certificates.last() == Some(&seen) {
             assert!(Instant::now() < until, "the new certificate is not at work");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -90,7 +88,8 @@ async fn keys_certificates_and_authorities_are_rotated_under_load() {
         }
         certificates.push(seen);
         key.store(round, SeqCst);
-        eventually("nobody uses the old key", || used.iter().all(|used| used.load(SeqCst) == round)).await;
+        eventually("nobody uses the old key", async || used.iter().all(|used| used.load(SeqCst) == round))
+            .await;
     }
     let seen = callers.end().await;
     let (failed, sent) = seen.failed();
@@ -104,7 +103,7 @@ async fn keys_certificates_and_authorities_are_rotated_under_load() {
 
     // What is no longer named counts no longer: an old key, and a vendor of an authority that is gone.
     let ask = async |key: usize| {
-        let mut conn = Conn::secure(address, &config).await.unwrap();
+        let mut conn = secured(address, &config).await.unwrap();
         let headers = format!("Authorization: Bearer key-{key}\r\n");
         conn.exchange(&patch(ID, &headers, r#"{"context":"c"}"#)).await.unwrap()
     };
@@ -113,7 +112,7 @@ async fn keys_certificates_and_authorities_are_rotated_under_load() {
     let generation = gateway.vitals().stats().generation;
     bench.replace("vendors.pem", &others);
     let vitals = gateway.vitals();
-    eventually("the other authority is at work", || vitals.stats().generation > generation).await;
+    eventually("the other authority is at work", async || vitals.stats().generation > generation).await;
     let refused = ask(rounds).await;
     assert_eq!((refused.status, refused.code().as_str()), (502, "vendor-unreachable"));
     assert!(gateway.drain().await);

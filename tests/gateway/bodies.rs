@@ -1,8 +1,10 @@
 //! The caller's body: its type, its size, its shape, its pace.
 
 use serde_json::json;
+use testkit::Request;
+use testkit::blocking::Connection;
 
-use crate::support::{Connection, Request, Rig};
+use crate::setup::{usual, with};
 
 const ID: &str = "sales:chat_12345abcde";
 const SMS: &str = "sms:conv_def456";
@@ -13,7 +15,7 @@ type Pairs = [(&'static str, &'static str)];
 
 #[test]
 fn json_and_merge_patch_are_taken_and_nothing_else() {
-    let rig = Rig::usual();
+    let rig = usual();
     let typed = |kind: &str| Request::patch(ID, r#"{"context":"c"}"#).set("Content-Type", kind);
     for kind in [
         "application/json",
@@ -59,11 +61,11 @@ fn json_and_merge_patch_are_taken_and_nothing_else() {
 
 #[test]
 fn a_body_up_to_the_limit() {
-    let rig = Rig::usual();
+    let rig = usual();
     let frame = r#"{"context":{"a":""}}"#.len();
     let body = |length: usize| format!(r#"{{"context":{{"a":"{}"}}}}"#, "x".repeat(length - frame));
     // The whole limit, told by length and in chunks. The vendor may think of it what it likes.
-    rig.fault(&json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
+    rig.fault(json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
     assert_eq!(rig.patch(SMS, &body(LIMIT)).status, 200);
     let text = body(LIMIT);
     let mut chunked = Vec::new();
@@ -82,7 +84,7 @@ fn a_body_up_to_the_limit() {
     let declared = Request::patch(SMS, "").header("Content-Length", &(LIMIT + 1).to_string());
     let mut connection = rig.connect();
     connection.write(&declared.encode());
-    let answer = connection.answer("PATCH");
+    let answer = connection.reply();
     rig.judge(&declared, &answer);
     answer.is_problem(413, "body-too-large");
 
@@ -95,7 +97,7 @@ fn a_body_up_to_the_limit() {
         connection.write(&piece);
     }
     connection.write(b"1\r\n \r\n");
-    let answer = connection.answer("PATCH");
+    let answer = connection.reply();
     rig.judge(&streamed, &answer);
     answer.is_problem(413, "body-too-large");
     assert!(connection.ends(), "what would still come is not read as a request");
@@ -105,7 +107,7 @@ fn a_body_up_to_the_limit() {
 
 #[test]
 fn the_limit_is_a_setting() {
-    let rig = Rig::with("[server]\nmax_body = \"64B\"\n");
+    let rig = with("[server]\nmax_body = \"64B\"\n");
     assert_eq!(rig.patch(ID, &format!(r#"{{"context":"{}"}}"#, "x".repeat(64 - 14))).status, 200);
     rig.clear();
     rig.patch(ID, &format!(r#"{{"context":"{}"}}"#, "x".repeat(65 - 14))).is_problem(413, "body-too-large");
@@ -115,7 +117,7 @@ fn the_limit_is_a_setting() {
 
 #[test]
 fn what_is_no_json_is_refused() {
-    let rig = Rig::usual();
+    let rig = usual();
     let nested = |levels: usize| format!(r#"{{"context":{}1{}}}"#, "[".repeat(levels), "]".repeat(levels));
     let deep =
         |levels: usize| format!(r#"{{"context":{{"a":{}1{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
@@ -150,7 +152,7 @@ fn what_is_no_json_is_refused() {
     }
     rig.nothing_sent();
     // 128 levels are not too many.
-    rig.fault(&json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
+    rig.fault(json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
     let answer = rig.patch(SMS, &deep(126));
     assert_eq!(answer.status, 200, "{}", answer.text());
     rig.finish();
@@ -158,7 +160,7 @@ fn what_is_no_json_is_refused() {
 
 #[test]
 fn every_fault_of_a_body_at_once() {
-    let rig = Rig::usual();
+    let rig = usual();
     let pairs = |list: &Pairs| -> Vec<(String, String)> {
         let mut pairs: Vec<_> = list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         pairs.sort();
@@ -214,7 +216,7 @@ fn every_fault_of_a_body_at_once() {
 
 #[test]
 fn a_body_that_does_not_come_is_not_waited_for() {
-    let rig = Rig::with("[server]\nbody_timeout = \"300ms\"\n");
+    let rig = with("[server]\nbody_timeout = \"300ms\"\n");
     let request = Request::patch(ID, "").header("Content-Length", "20");
     let slow = |first: &[u8]| {
         let mut connection = rig.connect();
@@ -223,7 +225,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
         connection
     };
     let judged = |mut connection: Connection| {
-        let answer = connection.answer("PATCH");
+        let answer = connection.reply();
         rig.judge(&request, &answer);
         answer.is_problem(408, "request-timeout");
         assert_eq!(answer.json()["update_applied"], "no");
@@ -245,7 +247,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 
 #[test]
 fn a_caller_that_hangs_up_sends_nothing() {
-    let rig = Rig::usual();
+    let rig = usual();
     let mut connection = rig.connect();
     connection.write(&Request::patch(ID, "").header("Content-Length", "30").encode());
     connection.write(br#"{"context":"c"}"#);

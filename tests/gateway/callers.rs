@@ -1,8 +1,10 @@
 //! Callers with keys of their own.
 
 use sha2::{Digest, Sha256};
+use testkit::Request;
+use testkit::blocking::Gateway;
 
-use crate::support::{Request, Rig};
+use crate::setup::with;
 
 const OLD: &str = "crm-key-of-last-year";
 const NEW: &str = "crm-key-of-this-year";
@@ -12,8 +14,8 @@ fn hash(key: &str) -> String {
     Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn rig() -> Rig {
-    Rig::with(&format!(
+fn rig() -> Gateway {
+    with(&format!(
         r#"
 [[callers]]
 name = "crm"

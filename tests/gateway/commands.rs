@@ -4,11 +4,11 @@ use std::net::TcpListener;
 use std::process::Output;
 
 use parlance_adapters::ALL;
-use parlance_adapters::canonical::Field;
 use serde_json::Value;
+use testkit::Process;
+use testkit::blocking::eventually;
 
-use crate::support::eventually;
-use crate::support::process::{Process, program, run};
+use crate::setup::{program, run};
 
 fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -88,8 +88,8 @@ fn vendors_is_the_field_table() {
         let spec = adapter.spec();
         assert_eq!(shown["vendor"], spec.vendor);
         assert!(table.lines().next().unwrap().contains(spec.vendor));
-        for field in Field::ALL {
-            let wire = spec.rows.iter().find(|row| row.field == field).map(|row| row.wire);
+        for field in parlance_adapters::fields() {
+            let wire = spec.row(field).map(|row| row.wire);
             assert_eq!(
                 shown["members"][field.name()]["wire"].as_str(),
                 wire,
@@ -99,7 +99,7 @@ fn vendors_is_the_field_table() {
             );
         }
     }
-    for field in Field::ALL {
+    for field in parlance_adapters::fields() {
         assert!(table.contains(&format!("| `{}` |", field.name())), "{table}");
     }
     // Every line of the table has as many cells.

@@ -2,8 +2,9 @@
 
 use parlance_adapters::ALL;
 use serde_json::{Value, json};
+use testkit::Request;
 
-use crate::support::{Request, Rig};
+use crate::setup::{usual, with};
 
 fn request(id: &str, query: &str, body: &str) -> Request {
     Request::new("PATCH", &format!("/conversations/{id}?{query}"))
@@ -21,7 +22,7 @@ const UPSTREAMS: [(&str, &str); 5] = [
 
 #[test]
 fn it_shows_what_is_then_sent() {
-    let rig = Rig::with("[upstreams.sms]\nsub_account_id = \"sub_1\"\n");
+    let rig = with("[upstreams.sms]\nsub_account_id = \"sub_1\"\n");
     for (vendor, upstream) in UPSTREAMS {
         let spec = ALL.iter().map(|adapter| adapter.spec()).find(|spec| spec.vendor == vendor).unwrap();
         let id = format!("{upstream}:{}", spec.example.id);
@@ -60,7 +61,7 @@ fn it_shows_what_is_then_sent() {
 
 #[test]
 fn false_and_nothing_are_no_dry_run() {
-    let rig = Rig::usual();
+    let rig = usual();
     for query in ["dry_run=false", ""] {
         rig.clear();
         let answer = rig.send(&request("sms:conv_abc123", query, r#"{"title":"t"}"#));
@@ -72,7 +73,7 @@ fn false_and_nothing_are_no_dry_run() {
 
 #[test]
 fn any_other_query_is_refused() {
-    let rig = Rig::usual();
+    let rig = usual();
     for query in [
         "dry_run",
         "dry_run=",
@@ -94,7 +95,7 @@ fn any_other_query_is_refused() {
 
 #[test]
 fn it_is_checked_like_the_real_one() {
-    let rig = Rig::usual();
+    let rig = usual();
     rig.send(&request("sms:c", "dry_run=true", "{}")).is_problem(422, "invalid-patch");
     rig.send(&request("nobody", "dry_run=true", "{}")).is_problem(404, "no-route");
     let lenient = request("sms:c", "dry_run=true", r#"{"title":"t","nonsense":1}"#)
@@ -111,7 +112,7 @@ fn it_is_checked_like_the_real_one() {
 
 #[test]
 fn a_merge_patch_is_shown_unmerged_and_says_so() {
-    let rig = Rig::usual();
+    let rig = usual();
     let merge = request("sms:conv_def456", "dry_run=true", r#"{"context":{"a":1,"b":null}}"#)
         .set("Content-Type", "application/merge-patch+json");
     let shown = rig.send(&merge).json();

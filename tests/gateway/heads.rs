@@ -1,15 +1,16 @@
 //! Headers in, headers on, headers out.
 
 use serde_json::json;
+use testkit::Request;
 
-use crate::support::{Request, Rig};
+use crate::setup::usual;
 
 const ID: &str = "sales:chat_12345abcde";
 const BODY: &str = r#"{"context":"c"}"#;
 
 #[test]
 fn a_request_id_is_kept_if_it_is_one() {
-    let rig = Rig::usual();
+    let rig = usual();
     let longest = "x".repeat(128);
     let too_long = "x".repeat(129);
     for id in ["a", "A-b_c.9", &longest] {
@@ -34,7 +35,7 @@ fn a_request_id_is_kept_if_it_is_one() {
 
 #[test]
 fn a_trace_is_continued() {
-    let rig = Rig::usual();
+    let rig = usual();
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let parent = "00f067aa0ba902b7";
     rig.send(&Request::patch(ID, BODY).header("traceparent", &format!("00-{trace}-{parent}-01")));
@@ -65,8 +66,8 @@ fn a_trace_is_continued() {
 
 #[test]
 fn an_answer_has_its_headers_and_none_of_the_vendors() {
-    let rig = Rig::usual();
-    rig.fault(&json!({
+    let rig = usual();
+    rig.fault(json!({
         "vendor": "kakiyo", "mode": "respond_after_apply", "count": 2,
         "headers": [
             ["Set-Cookie", "session=1"], ["X-Powered-By", "vendor"], ["Server", "vendor/1"], ["Etag", "\"1\""],
@@ -89,8 +90,8 @@ fn an_answer_has_its_headers_and_none_of_the_vendors() {
 
 #[test]
 fn the_time_spent_on_the_vendor_is_told_apart() {
-    let rig = Rig::usual();
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 300 }));
+    let rig = usual();
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 300 }));
     let answer = rig.patch(ID, BODY);
     let timing = answer.header("server-timing").unwrap();
     let upstream: f64 = timing["upstream;dur=".len()..timing.find(',').unwrap()].parse().unwrap();
@@ -102,7 +103,7 @@ fn the_time_spent_on_the_vendor_is_told_apart() {
 
 #[test]
 fn what_a_caller_sends_stays_with_the_gateway() {
-    let rig = Rig::usual().keeping("callers-own-secret");
+    let rig = usual().keeping("callers-own-secret");
     let request = Request::patch(ID, BODY)
         .header("Authorization", "Bearer callers-own-secret")
         .header("X-API-Key", "callers-own-secret")
@@ -127,7 +128,7 @@ fn what_a_caller_sends_stays_with_the_gateway() {
 
 #[test]
 fn one_host_and_a_valid_one() {
-    let rig = Rig::usual();
+    let rig = usual();
     for hosts in [&["a", "b"][..], &["a b"], &["user@host"]] {
         let request =
             hosts.iter().fold(Request::patch(ID, BODY), |request, host| request.header("Host", host));
@@ -143,7 +144,7 @@ fn one_host_and_a_valid_one() {
 
 #[test]
 fn an_idempotency_key_is_visible_ascii() {
-    let rig = Rig::usual();
+    let rig = usual();
     let longest = "k".repeat(255);
     let quoted = format!("\"{longest}\"");
     let too_long = "k".repeat(256);
@@ -161,7 +162,7 @@ fn an_idempotency_key_is_visible_ascii() {
 
 #[test]
 fn only_the_vendor_that_takes_a_key_gets_one() {
-    let rig = Rig::usual();
+    let rig = usual();
     let planning = "planning:a4f0c0a2-4b1d-4e57-8a2a-0c18f9d4b1e2";
     let title = |n: u32| format!(r#"{{"title":"{n}"}}"#);
     rig.patch(planning, &title(1));

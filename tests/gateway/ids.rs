@@ -1,14 +1,15 @@
 //! Ids are opaque and stay one path segment.
 
 use serde_json::json;
+use testkit::{Request, Tree};
 
-use crate::support::{Request, Rig, Tree};
+use crate::setup::usual;
 
 const BODY: &str = r#"{"context":"c"}"#;
 
 #[test]
 fn what_cannot_be_an_id_is_refused() {
-    let rig = Rig::usual();
+    let rig = usual();
     let long = format!("sales:{}", "a".repeat(513));
     let wide = format!("sales:{}", "%C3%A4".repeat(257));
     let ids = [
@@ -49,8 +50,8 @@ fn what_cannot_be_an_id_is_refused() {
 
 #[test]
 fn whatever_is_in_it_an_id_is_one_segment() {
-    let rig = Rig::usual();
-    rig.fault(&json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
+    let rig = usual();
+    rig.fault(json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
     let long = "a".repeat(512);
     let wide = "%C3%A4".repeat(256);
     // What is asked for, what goes upstream, and the id in the answer.
@@ -89,7 +90,7 @@ fn whatever_is_in_it_an_id_is_one_segment() {
 
 #[test]
 fn a_dry_run_shows_the_same_path() {
-    let rig = Rig::usual();
+    let rig = usual();
     let target = "/conversations/sms:a%2Fb%3Fc?dry_run=true";
     let request =
         Request::new("PATCH", target).header("Content-Type", "application/json").body(r#"{"title":"t"}"#);

@@ -1,21 +1,23 @@
 //! Start, log, stop.
 
 use serde_json::{Value, json};
+use testkit::Request;
+use testkit::blocking::eventually;
 
-use crate::support::{Request, Rig, eventually};
+use crate::setup::{usual, with};
 
 const ID: &str = "sales:chat_12345abcde";
 
 #[test]
 fn what_is_in_flight_is_finished_before_the_end() {
-    let rig = Rig::usual();
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1000 }));
+    let rig = usual();
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1000 }));
     let request = Request::patch(ID, r#"{"context":"in flight"}"#);
     let mut connection = rig.connect();
     connection.write(&request.encode());
     eventually("the request has reached the vendor", || rig.sent("kakiyo").len() == 1);
     rig.signal("TERM");
-    let answer = connection.answer("PATCH");
+    let answer = connection.reply();
     rig.judge(&request, &answer);
     assert_eq!((answer.status, &answer.json()["context"]), (200, &json!("in flight")), "{}", answer.text());
     rig.ended();
@@ -23,7 +25,7 @@ fn what_is_in_flight_is_finished_before_the_end() {
 
 #[test]
 fn while_it_stops_it_is_alive_but_not_ready() {
-    let rig = Rig::with("[server]\ndrain_delay = \"800ms\"\n");
+    let rig = with("[server]\ndrain_delay = \"800ms\"\n");
     rig.signal("TERM");
     eventually("it says that it is not ready", || {
         rig.ask_admin(&Request::new("GET", "/readyz")).status == 503
@@ -36,21 +38,21 @@ fn while_it_stops_it_is_alive_but_not_ready() {
 
 #[test]
 fn ctrl_c_ends_it_too() {
-    let rig = Rig::usual();
+    let rig = usual();
     rig.signal("INT");
     rig.ended();
 }
 
 #[test]
 fn what_takes_too_long_is_answered_all_the_same() {
-    let rig = Rig::with("[server]\ndrain_timeout = \"200ms\"\n");
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "hang" }));
+    let rig = with("[server]\ndrain_timeout = \"200ms\"\n");
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "hang" }));
     let mut connection = rig.connect();
     let request = Request::patch(ID, r#"{"context":"c"}"#);
     connection.write(&request.encode());
     eventually("the request has reached the vendor", || rig.sent("kakiyo").len() == 1);
     rig.signal("TERM");
-    let answer = connection.answer("PATCH");
+    let answer = connection.reply();
     rig.judge(&request, &answer);
     answer.is_problem(504, "vendor-timeout");
     assert_eq!(answer.json()["update_applied"], "unknown");
@@ -61,9 +63,8 @@ fn what_takes_too_long_is_answered_all_the_same() {
 
 #[test]
 fn every_request_is_one_line_without_a_secret() {
-    let rig =
-        Rig::usual().keeping("body-of-the-caller").keeping("chat_12345abcde").keeping("sent-by-the-vendor");
-    rig.fault(&json!({
+    let rig = usual().keeping("body-of-the-caller").keeping("chat_12345abcde").keeping("sent-by-the-vendor");
+    rig.fault(json!({
         "vendor": "agentphone", "mode": "status", "status": 400,
         "body": { "detail": format!("key {} is sent-by-the-vendor", rig.key("agentphone")) },
     }));
@@ -101,7 +102,7 @@ fn every_request_is_one_line_without_a_secret() {
 
 #[test]
 fn the_log_can_do_without_requests() {
-    let rig = Rig::with("[log]\naccess = false\n");
+    let rig = with("[log]\naccess = false\n");
     assert_eq!(rig.patch(ID, r#"{"context":"c"}"#).status, 200);
     let ended = rig.finish();
     assert!(!ended.lines.iter().any(|line| line.contains("\"target\":\"access\"")), "{:#?}", ended.lines);

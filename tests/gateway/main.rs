@@ -1,11 +1,9 @@
-//! The product from outside: the program itself, over real sockets, between a caller and the five simulated vendors.
+//! The product from outside: the program itself, over real sockets, between a caller and every simulated vendor.
 
 // Always true here; it tells the lints that this is test code.
 #![cfg(test)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
+mod admin_token;
 mod bodies;
 mod callers;
 mod commands;
@@ -18,5 +16,6 @@ mod metrics;
 mod preferences;
 mod resources;
 mod routing;
+mod setup;
 mod stories;
 mod vendors;

@@ -1,8 +1,10 @@
 //! Merge patches: read, merge, write the whole.
 
 use serde_json::{Value, json};
+use testkit::blocking::Gateway;
+use testkit::{Reply, Request, Tree};
 
-use crate::support::{Answer, Request, Rig, Tree};
+use crate::setup::{usual, with};
 
 /// The vendors that can be read back: upstream, vendor, the member that holds the context.
 const READABLE: [(&str, &str, &str); 3] = [
@@ -11,25 +13,25 @@ const READABLE: [(&str, &str, &str); 3] = [
     ("sms", "agentphone", "metadata"),
 ];
 
-fn merge(rig: &Rig, id: &str, body: &str) -> Answer {
+fn merge(rig: &Gateway, id: &str, body: &str) -> Reply {
     rig.send(&Request::patch(id, body).set("Content-Type", "application/merge-patch+json"))
 }
 
 /// Stores a context at the sandbox, text and all.
-fn store(rig: &Rig, vendor: &str, id: &str, member: &str, context: Value) {
+fn store(rig: &Gateway, vendor: &str, id: &str, member: &str, context: Value) {
     let path = format!("/conversations/{vendor}/{id}");
     let mut conversation = rig.control("GET", &path, &Value::Null);
     conversation[member] = context;
     rig.control("PUT", &path, &conversation);
 }
 
-fn methods(rig: &Rig, vendor: &str) -> Vec<String> {
+fn methods(rig: &Gateway, vendor: &str) -> Vec<String> {
     rig.sent(vendor).into_iter().map(|sent| sent.method).collect()
 }
 
 #[test]
 fn it_is_merged_into_what_is_stored() {
-    let rig = Rig::usual();
+    let rig = usual();
     for (upstream, vendor, member) in READABLE {
         let id = rig.conversation(vendor);
         store(&rig, vendor, &id, member, json!({ "keep": 1, "drop": 2, "deep": { "a": 1, "b": [1, 2] } }));
@@ -59,7 +61,7 @@ fn it_is_merged_into_what_is_stored() {
 
 #[test]
 fn digits_are_kept_on_the_way() {
-    let rig = Rig::usual();
+    let rig = usual();
     for (upstream, vendor, _) in READABLE {
         let id = format!("{upstream}:{}", rig.conversation(vendor));
         let stored = rig.patch(&id, r#"{"context":{"big":12345678901234567890123,"exact":1.50}}"#);
@@ -80,7 +82,7 @@ fn digits_are_kept_on_the_way() {
 
 #[test]
 fn into_nothing_and_into_what_is_no_object() {
-    let rig = Rig::usual();
+    let rig = usual();
     for (upstream, vendor, member) in READABLE {
         let id = rig.conversation(vendor);
         store(&rig, vendor, &id, member, Value::Null);
@@ -98,7 +100,7 @@ fn into_nothing_and_into_what_is_no_object() {
 #[test]
 fn a_failed_read_changes_nothing() {
     // One attempt, so that what is counted is what was asked for.
-    let rig = Rig::with("[defaults]\nmax_attempts = 1\n");
+    let rig = with("[defaults]\nmax_attempts = 1\n");
     let cases = [
         (json!({ "mode": "status", "status": 404, "body": "{}" }), 404, "conversation-not-found"),
         (json!({ "mode": "status", "status": 401, "body": "{}" }), 502, "vendor-unauthenticated"),
@@ -133,8 +135,8 @@ fn a_failed_read_changes_nothing() {
 
 #[test]
 fn a_failed_write_after_the_read_is_told_as_one() {
-    let rig = Rig::with("[defaults]\nmax_attempts = 1\n");
-    rig.fault(&json!({ "vendor": "agentphone", "method": "PATCH", "mode": "reset_after_request" }));
+    let rig = with("[defaults]\nmax_attempts = 1\n");
+    rig.fault(json!({ "vendor": "agentphone", "method": "PATCH", "mode": "reset_after_request" }));
     let answer = merge(&rig, "sms:conv_def456", r#"{"context":{"a":1}}"#);
     answer.is_problem(502, "vendor-unreachable");
     assert_eq!(answer.json()["update_applied"], "unknown");
@@ -144,7 +146,7 @@ fn a_failed_write_after_the_read_is_told_as_one() {
 
 #[test]
 fn nothing_is_read_where_nothing_is_merged() {
-    let rig = Rig::usual();
+    let rig = usual();
     for (id, vendor, body) in [
         ("sms:conv_def456", "agentphone", r#"{"title":"t"}"#),
         ("sms:conv_def456", "agentphone", r#"{"context":null}"#),

@@ -1,8 +1,9 @@
 //! `Prefer`, and what is said about it.
 
 use serde_json::json;
+use testkit::Request;
 
-use crate::support::{Request, Rig};
+use crate::setup::usual;
 
 const SMS: &str = "sms:conv_abc123";
 
@@ -12,7 +13,7 @@ fn preferring(body: &str, prefer: &str) -> Request {
 
 #[test]
 fn lenient_leaves_out_what_cannot_be_written() {
-    let rig = Rig::usual();
+    let rig = usual();
     let body = r#"{"title":"t","instructions":"i","id":"x","nonsense":1}"#;
     rig.patch(SMS, body).is_problem(422, "invalid-patch");
     rig.nothing_sent();
@@ -50,7 +51,7 @@ fn lenient_leaves_out_what_cannot_be_written() {
 
 #[test]
 fn minimal_is_answered_without_a_body() {
-    let rig = Rig::usual();
+    let rig = usual();
     let answer = rig.send(&preferring(r#"{"title":"t"}"#, "return=minimal"));
     assert_eq!((answer.status, answer.header("content-type")), (204, None));
     assert_eq!(answer.header("preference-applied"), Some("return=minimal"));
@@ -64,7 +65,7 @@ fn minimal_is_answered_without_a_body() {
 
 #[test]
 fn both_in_one_header_or_in_two() {
-    let rig = Rig::usual();
+    let rig = usual();
     let body = r#"{"title":"t","nonsense":1}"#;
     let two = preferring(body, "return=minimal").header("Prefer", "handling=lenient");
     for request in [preferring(body, "handling=lenient, return=minimal"), two] {

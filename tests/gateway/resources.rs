@@ -1,13 +1,15 @@
-//! What is where, and what is not.
+//! The resources of both listeners.
 
 use serde_json::{Value, json};
+use testkit::Request;
+use testkit::blocking::Gateway;
+use testkit::blocking::once;
 
-use crate::support::http::once;
-use crate::support::{Request, Rig};
+use crate::setup::{usual, with};
 
 #[test]
 fn the_api_listener_has_two_resources() {
-    let rig = Rig::usual();
+    let rig = usual();
     let elsewhere = [
         "/",
         "/conversations",
@@ -39,7 +41,7 @@ fn the_api_listener_has_two_resources() {
 
 #[test]
 fn other_methods_are_refused_with_those_that_are_allowed() {
-    let rig = Rig::usual();
+    let rig = usual();
     let allowed = |path: &str, allow: &str, others: &[&str]| {
         for method in others {
             let answer = rig.send(&Request::new(method, path));
@@ -64,7 +66,7 @@ fn other_methods_are_refused_with_those_that_are_allowed() {
 
 #[test]
 fn options_tells_methods_and_patch_formats() {
-    let rig = Rig::usual();
+    let rig = usual();
     let answer = rig.send(&Request::new("OPTIONS", "/conversations/sales:chat_12345abcde"));
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("allow"), Some("PATCH, OPTIONS"));
@@ -75,10 +77,10 @@ fn options_tells_methods_and_patch_formats() {
 
 #[test]
 fn the_document_is_served_as_it_is_printed() {
-    let rig = Rig::usual();
+    let rig = usual();
     let answer = rig.send(&Request::new("GET", "/openapi.json"));
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
-    assert_eq!(answer.json(), *crate::support::contract::document());
+    assert_eq!(answer.json(), *testkit::contract::document());
     assert!(answer.json()["openapi"].as_str().unwrap().starts_with("3.1."));
     let head = rig.send(&Request::new("HEAD", "/openapi.json"));
     assert_eq!((head.status, head.body.as_slice()), (200, b"".as_slice()));
@@ -88,7 +90,7 @@ fn the_document_is_served_as_it_is_printed() {
 
 #[test]
 fn a_connection_is_used_for_one_request_after_the_other() {
-    let rig = Rig::usual();
+    let rig = usual();
     let mut connection = rig.connect();
     let id = rig.conversation("kakiyo");
     for n in 0..3 {
@@ -101,13 +103,13 @@ fn a_connection_is_used_for_one_request_after_the_other() {
     // Two requests written at once are answered in their order.
     let (first, second) = (Request::new("GET", "/nowhere"), Request::new("GET", "/openapi.json"));
     connection.write(&[first.encode(), second.encode()].concat());
-    assert_eq!((connection.answer("GET").status, connection.answer("GET").status), (404, 200));
+    assert_eq!((connection.reply().status, connection.reply().status), (404, 200));
     rig.finish();
 }
 
 #[test]
 fn the_admin_listener_tells_health_and_the_configuration() {
-    let rig = Rig::with("[[routes]]\nid = \"conv_*\"\nupstream = \"sms\"\n");
+    let rig = with("[[routes]]\nid = \"conv_*\"\nupstream = \"sms\"\n");
     for path in ["/livez", "/readyz"] {
         assert_eq!(rig.ask_admin(&Request::new("GET", path)).status, 200, "{path}");
         let head = rig.ask_admin(&Request::new("HEAD", path));
@@ -134,16 +136,16 @@ fn the_admin_listener_tells_health_and_the_configuration() {
 
 #[test]
 fn vendors_that_fail_do_not_make_it_unready() {
-    let rig = Rig::usual();
+    let rig = usual();
     for vendor in parlance_sandbox::vendors() {
-        rig.fault(&json!({ "vendor": vendor, "mode": "reset_on_accept", "count": 0 }));
+        rig.fault(json!({ "vendor": vendor, "mode": "reset_on_accept", "count": 0 }));
     }
     for id in ["sales:a", "support:a", "voice:a"] {
         let body = if id.starts_with("support") { r#"{"archived":true}"# } else { r#"{"context":{"a":1}}"# };
         let answer = rig.patch(id, body);
         assert!(answer.status == 502, "{}", answer.text());
     }
-    assert_eq!(once(rig.admin, &Request::new("GET", "/readyz")).status, 200);
+    assert_eq!(once(rig.admin(), &Request::new("GET", "/readyz")).status, 200);
     rig.control("DELETE", "/faults", &Value::Null);
     rig.finish();
 }
@@ -151,9 +153,9 @@ fn vendors_that_fail_do_not_make_it_unready() {
 #[test]
 fn off_loopback_the_configuration_needs_the_token() {
     // Bound to every address, reached over loopback: where the request comes from does not count.
-    let open = Rig::with("[admin]\nlisten = \"0.0.0.0:0\"\n");
-    let reach = |rig: &Rig, request: &Request| {
-        once(std::net::SocketAddr::from(([127, 0, 0, 1], rig.admin.port())), request)
+    let open = with("[admin]\nlisten = \"0.0.0.0:0\"\n");
+    let reach = |rig: &Gateway, request: &Request| {
+        once(std::net::SocketAddr::from(([127, 0, 0, 1], rig.admin().port())), request)
     };
     for path in ["/livez", "/readyz"] {
         assert_eq!(reach(&open, &Request::new("GET", path)).status, 200);
@@ -162,8 +164,8 @@ fn off_loopback_the_configuration_needs_the_token() {
     open.finish();
 
     let token = "admin-token-for-tests";
-    let guarded = Rig::with(&format!("[admin]\nlisten = \"0.0.0.0:0\"\ntoken = {{ value = \"{token}\" }}\n"))
-        .keeping(token);
+    let guarded =
+        with(&format!("[admin]\nlisten = \"0.0.0.0:0\"\ntoken = {{ value = \"{token}\" }}\n")).keeping(token);
     let config = Request::new("GET", "/config");
     for request in [config.clone(), config.clone().header("Authorization", "Bearer no")] {
         let refused = reach(&guarded, &request);

@@ -1,13 +1,14 @@
 //! Which upstream serves an id.
 
 use serde_json::json;
+use testkit::{Reply, Request};
 
-use crate::support::{Answer, Request, Rig};
+use crate::setup::with;
 
 type Headers = [(&'static str, &'static str)];
 
-/// Who serves it: the upstream's name and the vendor's id, from a dry run; or the problem's code.
-fn served(answer: &Answer) -> String {
+/// The upstream's name and the vendor's id that a dry run gives; or the problem's code.
+fn served(answer: &Reply) -> String {
     match answer.status {
         200 => {
             let shown = answer.json();
@@ -34,7 +35,7 @@ fn dry(id: &str, headers: &Headers) -> Request {
 
 #[test]
 fn the_first_rule_that_fits_decides_then_the_default() {
-    let rig = Rig::with(
+    let rig = with(
         r#"
 default_upstream = "sales"
 [[routes]]
@@ -93,7 +94,7 @@ upstream = "sales"
 
 #[test]
 fn without_a_default_there_may_be_no_route() {
-    let rig = Rig::with("[[routes]]\nid = \"conv_*\"\nupstream = \"sms\"\n");
+    let rig = with("[[routes]]\nid = \"conv_*\"\nupstream = \"sms\"\n");
     for id in ["1", "nobody:1", "xconv_1"] {
         rig.patch(id, r#"{"context":{"a":1}}"#).is_problem(404, "no-route");
     }
@@ -104,7 +105,7 @@ fn without_a_default_there_may_be_no_route() {
 
 #[test]
 fn the_answers_id_names_the_upstream_however_it_was_found() {
-    let rig = Rig::with("default_upstream = \"sms\"\n");
+    let rig = with("default_upstream = \"sms\"\n");
     let answer = rig.patch("conv_def456", r#"{"title":"t"}"#);
     assert_eq!(answer.json()["id"], json!("sms:conv_def456"), "{}", answer.text());
     let problem = rig.patch("conv_nobody", r#"{"title":"t"}"#);

@@ -2,14 +2,14 @@
 
 use parlance_adapters::ALL;
 use serde_json::{Value, json};
+use testkit::{Request, Tree};
 
-use crate::support::{Rig, Tree};
+use crate::setup::{usual, with};
 
 #[test]
 fn every_vendors_sample_has_its_effect() {
-    let rig = Rig::usual();
-    let upstreams =
-        rig.ask_admin(&crate::support::Request::new("GET", "/config")).json()["upstreams"].clone();
+    let rig = usual();
+    let upstreams = rig.ask_admin(&Request::new("GET", "/config")).json()["upstreams"].clone();
     for adapter in ALL {
         let spec = adapter.spec();
         let (name, _) = upstreams
@@ -44,7 +44,7 @@ fn every_vendors_sample_has_its_effect() {
 
 #[test]
 fn the_id_of_an_answer_can_be_sent_back() {
-    let rig = Rig::usual();
+    let rig = usual();
     // Chatling's id names the chatbot unless it is the configured one.
     for (asked, shown) in [
         ("support:8977617953", "support:8977617953"),
@@ -67,7 +67,7 @@ fn the_id_of_an_answer_can_be_sent_back() {
 
 #[test]
 fn a_chatbot_must_be_named_somewhere() {
-    let rig = Rig::with(
+    let rig = with(
         "[upstreams.bots]\nvendor = \"chatling\"\nbase_url = \"${chatling}\"\ncredential = { value = \"${chatling_key}\" }\n",
     );
     let answer = rig.patch("bots:8977617953", r#"{"archived":true}"#);
@@ -81,11 +81,11 @@ fn a_chatbot_must_be_named_somewhere() {
 
 #[test]
 fn two_accounts_at_one_vendor_and_a_base_path() {
-    let rig = Rig::with(
+    let rig = with(
         "[upstreams.other]\nvendor = \"kakiyo\"\nbase_url = \"${kakiyo}/proxy/x\"\ncredential = { value = \"second-key-of-kakiyo\" }\n",
     )
     .keeping("second-key-of-kakiyo");
-    rig.fault(&json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
+    rig.fault(json!({ "mode": "status", "status": 200, "body": "{}", "count": 0 }));
     rig.patch("other:1", r#"{"context":"c"}"#);
     rig.patch("sales:1", r#"{"context":"c"}"#);
     let sent = rig.sent("kakiyo");
@@ -103,7 +103,7 @@ fn two_accounts_at_one_vendor_and_a_base_path() {
 
 #[test]
 fn digits_come_back_as_they_were_sent() {
-    let rig = Rig::usual();
+    let rig = usual();
     let context = r#"{"big":12345678901234567890123,"exact":1.50,"tiny":1E-400,"minus":-0}"#;
     let answer = rig.patch("sms:conv_def456", &format!(r#"{{"context":{context}}}"#));
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -1,4 +1,4 @@
-//! What callers saw, what the vendor did, and whether the two go together.
+//! Histories: the answers of callers, the effects at the vendor, and the check that the two go together.
 //!
 //! A key may have a second effect or a second answer only where its holder was lost: its process was killed or stood
 //! still past the lease while it worked, or was killed before a store that failed had its record.
@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Microseconds since the start.
 pub(crate) type Time = u64;
 
-/// How long a gateway works for a caller that has gone, at most.
+/// The longest time that a gateway works for a caller that has gone.
 const WORKING: Time = 5_000_000;
-/// How long after its return a gateway may not have found the store again, and how much longer an answer may wait for
+/// The longest time until a gateway finds a store that is back, and the longest time that an answer then waits for
 /// its record.
 const FOUND: Time = 1_000_000;
 const RECORDED: Time = 3_000_000;
 
-/// What a request asks for. No two requests that differ have it in common.
+/// The update that a request asks for. No two requests that differ have it in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Update {
     pub(crate) key: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Update {
     pub(crate) variant: usize,
 }
 
-/// What the vendor may have done, as the answer says.
+/// The answer's word on whether the vendor did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Applied {
     Yes,
@@ -51,7 +51,7 @@ pub(crate) struct Op {
     pub(crate) outcome: Outcome,
 }
 
-/// What befell a holder of keys.
+/// A failure that hits holders of keys.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Blow {
     /// A gateway was killed.
@@ -67,9 +67,9 @@ pub(crate) enum Blow {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) ops: Vec<Op>,
-    /// What changed something at the vendor.
+    /// The updates that changed something at the vendor.
     pub(crate) effects: Vec<Update>,
-    /// What each conversation said in the end.
+    /// The last update of each conversation.
     pub(crate) last: BTreeMap<usize, Option<Update>>,
     pub(crate) blows: Vec<(Blow, Time, Time)>,
 }
@@ -89,7 +89,7 @@ impl Op {
 }
 
 impl History {
-    /// Whether this request may have held its key and lost it.
+    /// Tells whether this request may have held its key and lost it.
     fn is_excused(&self, op: &Op) -> bool {
         let lost = op.outcome == Outcome::Lost;
         if !lost && !op.is_first() {

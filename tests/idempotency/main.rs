@@ -18,11 +18,8 @@ mod mix;
 mod processes;
 mod race;
 mod records;
-mod redis_server;
 mod relay;
 mod rig;
-#[path = "../support/score.rs"]
-mod score;
 mod semantics;
 mod takeover;
 mod topologies;

@@ -8,8 +8,9 @@ use http::{HeaderMap, StatusCode};
 use parlance::idempotency::memory::{Limits, Memory};
 use parlance::idempotency::{
     ClaimOutcome, Fingerprint, FingerprintInput, IdempotentOutcome, Key, KeyedRequest, StoreError,
-    StoredResponse, Token,
+    StoredResponse, Token, Worked,
 };
+use parlance::types::code::AnsweredBy;
 use parlance::types::request_id::RequestId;
 use proptest::prelude::*;
 
@@ -50,21 +51,21 @@ fn the_oldest_answers_go_first_and_keys_in_use_never() {
     let claim = |number| memory.claim(now, key(number), print(1), token(number.into()), LEASE);
     let complete =
         |number: u8| memory.complete(now, key(number), print(1), token(number.into()), answer("x"), TTL);
-    assert_eq!(claim(0), Ok(ClaimOutcome::Mine));
+    assert_eq!(claim(0), Ok(ClaimOutcome::Claimed));
     for number in 1..=5 {
-        assert_eq!(claim(number), Ok(ClaimOutcome::Mine));
+        assert_eq!(claim(number), Ok(ClaimOutcome::Claimed));
         assert!(complete(number));
     }
-    assert_eq!((memory.fill().entries, memory.fill().held, memory.fill().evicted), (3, 1, 3));
+    assert_eq!((memory.occupancy().entries, memory.occupancy().held, memory.occupancy().evicted), (3, 1, 3));
     assert!(matches!(claim(0), Ok(ClaimOutcome::Running { .. })));
     assert!(matches!(claim(5), Ok(ClaimOutcome::Done { .. })));
     // Room is made of answers only.
-    assert_eq!((claim(6), claim(7)), (Ok(ClaimOutcome::Mine), Ok(ClaimOutcome::Mine)));
+    assert_eq!((claim(6), claim(7)), (Ok(ClaimOutcome::Claimed), Ok(ClaimOutcome::Claimed)));
     assert_eq!(claim(8), Err(StoreError::Full));
     memory.release(key(6), token(99));
     assert_eq!(claim(8), Err(StoreError::Full), "a stranger cannot free a key");
     memory.release(key(6), token(6));
-    assert_eq!(claim(8), Ok(ClaimOutcome::Mine));
+    assert_eq!(claim(8), Ok(ClaimOutcome::Claimed));
 }
 
 #[test]
@@ -75,14 +76,14 @@ fn bytes_are_bounded_and_the_newest_answer_is_kept_however_large() {
         assert!(memory.complete(now, key(number), print(1), token(1), answer(&"x".repeat(bytes)), TTL));
     };
     (0..20).for_each(|number| store(number, 1_000));
-    let fill = memory.fill();
+    let fill = memory.occupancy();
     assert!(fill.bytes <= 10_000 && fill.entries >= 7, "{fill:?}");
     store(100, 50_000);
-    assert_eq!(memory.fill().entries, 1);
+    assert_eq!(memory.occupancy().entries, 1);
     store(101, 10);
-    assert_eq!(memory.fill().entries, 1);
+    assert_eq!(memory.occupancy().entries, 1);
     memory.limit(Limits { entries: 1000, bytes: 0 });
-    assert_eq!((memory.fill().entries, memory.fill().bytes), (0, 0));
+    assert_eq!((memory.occupancy().entries, memory.occupancy().bytes), (0, 0));
 }
 
 #[test]
@@ -90,17 +91,17 @@ fn what_was_given_less_time_by_another_configuration_ends_before_what_came_first
     let (memory, now) = (memory(10, 1 << 20), Instant::now());
     let short = Duration::from_secs(1);
     for (number, ttl) in [(1, TTL), (2, short)] {
-        assert_eq!(memory.claim(now, key(number), print(1), token(1), LEASE), Ok(ClaimOutcome::Mine));
+        assert_eq!(memory.claim(now, key(number), print(1), token(1), LEASE), Ok(ClaimOutcome::Claimed));
         assert!(memory.complete(now, key(number), print(1), token(1), answer("x"), ttl));
     }
     for (number, lease) in [(3, LEASE), (4, short)] {
-        assert_eq!(memory.claim(now, key(number), print(1), token(1), lease), Ok(ClaimOutcome::Mine));
+        assert_eq!(memory.claim(now, key(number), print(1), token(1), lease), Ok(ClaimOutcome::Claimed));
     }
     let later = now + Duration::from_secs(2);
     let claim = |number| memory.claim(later, key(number), print(2), token(2), LEASE);
     assert!(matches!(claim(1), Ok(ClaimOutcome::Done { .. })));
     assert!(matches!(claim(3), Ok(ClaimOutcome::Running { .. })));
-    assert_eq!((claim(2), claim(4)), (Ok(ClaimOutcome::Mine), Ok(ClaimOutcome::Mine)));
+    assert_eq!((claim(2), claim(4)), (Ok(ClaimOutcome::Claimed), Ok(ClaimOutcome::Claimed)));
 }
 
 #[derive(Debug, Clone)]
@@ -128,7 +129,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..80)
 }
 
-/// What the store should know of a key.
+/// The record that the store should have of a key.
 #[derive(Debug, Clone)]
 enum Model {
     Held { holder: u32, print: u8, until: Instant },
@@ -159,11 +160,11 @@ proptest! {
                         None => {
                             model.insert(asked, Model::Held { holder: next, print: with, until: now + LEASE });
                             working.push((asked, with, next));
-                            ClaimOutcome::Mine
+                            ClaimOutcome::Claimed
                         }
                         Some(Model::Held { print: of, .. }) => ClaimOutcome::Running { fingerprint: print(*of) },
                         Some(Model::Done { print: of, text, .. }) => {
-                            ClaimOutcome::Done { fingerprint: print(*of), answer: answer(text) }
+                            ClaimOutcome::Done { fingerprint: print(*of), response: answer(text) }
                         }
                     };
                     prop_assert_eq!(found, expected);
@@ -197,7 +198,7 @@ proptest! {
             }
         }
         let held = model.values().filter(|known| matches!(known, Model::Held { until, .. } if *until > now)).count();
-        prop_assert!(memory.fill().held >= held && memory.fill().entries <= 3);
+        prop_assert!(memory.occupancy().held >= held && memory.occupancy().entries <= 3);
     }
 }
 
@@ -208,7 +209,7 @@ async fn a_store_full_of_keys_in_use_refuses_the_next_one() {
     let (first, ()) = tokio::join!(rig.update(0, "a"), async {
         rig.called(1).await;
         let reply = rig.update(0, "b").await;
-        assert_eq!((reply.status.as_u16(), reply.code().as_str()), (503, "idempotency-store-unavailable"));
+        assert_eq!((reply.status, reply.code().as_str()), (503, "idempotency-store-unavailable"));
         assert_eq!(rig.send(0, PATH, &[], BODY).await.status, 200);
     });
     assert_eq!(first.status, 200);
@@ -243,7 +244,9 @@ fn asked() -> KeyedRequest {
 async fn records_outlive_a_configuration_and_are_counted_on() {
     let rig = Rig::in_memory().await;
     let first = live(&config(&rig.sandbox, "store = \"memory\"", ""));
-    let work = |text: &'static str| async move { (answer(text), Duration::ZERO) };
+    let work = |text: &'static str| async move {
+        Worked { response: answer(text), answered_by: AnsweredBy::Vendor, waited: Duration::ZERO }
+    };
     let second = Duration::from_secs(1);
     assert!(first.idempotency.answer(asked(), second, work("one")).await.is_ok());
     let renewed = first.next(read(&config(&rig.sandbox, "ttl = \"1h\"\nmax_entries = 5", ""))).unwrap();
@@ -263,9 +266,10 @@ async fn a_defect_in_the_middle_of_an_update_is_an_answer_that_is_kept() {
     let second = Duration::from_secs(1);
     let broken = live.idempotency.answer(asked(), second, async { panic!("a defect") }).await;
     let again = live.idempotency.answer(asked(), second, async { unreachable!() }).await;
-    let (Ok(IdempotentOutcome::First { answer: first, .. }), Ok(again)) = (broken, again) else {
+    let (Ok(IdempotentOutcome::First { worked, .. }), Ok(again)) = (broken, again) else {
         panic!("no answers")
     };
+    let first = worked.response;
     assert_eq!(first.status, 500);
     assert!(matches!(again, IdempotentOutcome::Replayed(stored) if stored == first));
     assert!(tokio::time::timeout(Duration::from_secs(10), live.idempotency.idle()).await.is_ok());

@@ -5,18 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use testkit::{Client, NoReply, PATIENCE, Redis, Reply, is_long, record};
 use tokio::task::JoinSet;
 
 use super::history::{Applied, Blow, History, Op, Outcome, Time, Update};
-use super::processes::Process;
-use super::redis_server::Redis;
-use super::rig::{CALLERS, Caller, NoReply, PATIENCE, Reply, Rig, caller, config_within, is_long, try_send};
-use super::score::record;
+use super::processes::Replica;
+use super::rig::{CALLERS, Rig, config_within, request};
 
 const CONVERSATIONS: usize = 6;
 const GATEWAYS: usize = 2;
@@ -57,13 +57,13 @@ fn seed() -> u64 {
     }
 }
 
-/// What everybody shares.
+/// The parts that all tasks share.
 struct World {
     rig: Rig,
-    /// Where each gateway listens; it moves when it is started again.
-    addresses: Mutex<Vec<String>>,
+    /// The address of each gateway; it changes when the gateway is started again.
+    addresses: Mutex<Vec<SocketAddr>>,
     history: Mutex<History>,
-    /// How many keys of each conversation were used.
+    /// The number of keys of each conversation that were used.
     keys: [AtomicUsize; CONVERSATIONS],
     start: Instant,
     over: AtomicBool,
@@ -80,15 +80,16 @@ impl World {
     }
 
     /// Asks for an update, for at most that long, and notes what came of it.
-    async fn ask(&self, caller: &Caller, gateway: usize, update: Update, patience: Duration) -> Outcome {
-        let address = self.addresses.lock().unwrap()[gateway].clone();
+    async fn ask(&self, caller: &Client, gateway: usize, update: Update, patience: Duration) -> Outcome {
+        let address = self.addresses.lock().unwrap()[gateway];
         // Two callers with the same keys.
         let (name, of) = (update.key / 2, ["Bearer crm-key", "Bearer erp-key"][update.key % 2]);
         let key = format!("k{name}");
         let headers = [("authorization", of), ("idempotency-key", key.as_str())];
         let path = format!("/conversations/sms:{}", conversation(update.conversation));
         let (body, begun) = (body(update), self.now());
-        let sent = try_send(caller, &address, &path, &headers, &body);
+        let request = request(&path, &headers, &body);
+        let sent = caller.try_send(address, &request);
         let outcome = match tokio::time::timeout(patience, sent).await {
             Ok(Ok(reply)) => outcome(&reply),
             // Nobody was there.
@@ -122,9 +123,9 @@ fn update(body: &Value) -> Option<Update> {
 
 fn outcome(reply: &Reply) -> Outcome {
     let mut hasher = DefaultHasher::new();
-    (reply.status.as_u16(), &reply.body).hash(&mut hasher);
-    let problem: Value = serde_json::from_slice(&reply.body).unwrap();
-    let applied = match (reply.status.as_u16(), problem["update_applied"].as_str()) {
+    (reply.status, &reply.body).hash(&mut hasher);
+    let problem = reply.json();
+    let applied = match (reply.status, problem["update_applied"].as_str()) {
         (200, _) | (_, Some("yes")) => Applied::Yes,
         (_, Some("unknown")) => Applied::Unknown,
         (_, Some("no")) => Applied::No,
@@ -146,7 +147,7 @@ fn outcome(reply: &Reply) -> Outcome {
     }
 }
 
-/// What the vendor does wrong in a conversation, next time.
+/// The rule for the vendor's next failure in a conversation.
 fn fault(chance: &mut Chance, conversation: &str) -> String {
     let delay = chance.between(20, 250).as_millis();
     let what = match chance.below(10) {
@@ -163,7 +164,7 @@ fn fault(chance: &mut Chance, conversation: &str) -> String {
 
 /// A caller: new keys and keys that were used a moment ago, by itself or another.
 async fn work(world: Arc<World>, mut chance: Chance) {
-    let caller = caller();
+    let caller = Client::default();
     while !world.over.load(Relaxed) {
         let own = chance.below(CONVERSATIONS);
         let keys = &world.keys[own];
@@ -186,14 +187,14 @@ async fn work(world: Arc<World>, mut chance: Chance) {
     }
 }
 
-/// What can be killed and stopped.
+/// The processes that can be killed and stopped.
 struct Field {
     redis: Redis,
-    gateways: [Process; GATEWAYS],
+    gateways: [Replica; GATEWAYS],
     config: String,
 }
 
-/// What goes wrong besides the vendor.
+/// Failures of the store and of the gateways.
 async fn strike(world: &World, mut chance: Chance, field: &mut Field, end: Instant) {
     let kinds = if is_long() { 5 } else { 4 };
     // Each kind once, then any but the one that takes long.
@@ -211,13 +212,13 @@ async fn strike(world: &World, mut chance: Chance, field: &mut Field, end: Insta
             0 => {
                 field.gateways[at].kill();
                 world.blow(Blow::Killed(at), from);
-                field.gateways[at] = tokio::task::block_in_place(|| Process::start(&field.config));
-                world.addresses.lock().unwrap()[at].clone_from(&field.gateways[at].api);
+                field.gateways[at] = tokio::task::block_in_place(|| Replica::start(&field.config));
+                world.addresses.lock().unwrap()[at] = field.gateways[at].api;
             }
             1 | 4 => {
-                field.gateways[at].stop();
+                field.gateways[at].freeze();
                 tokio::time::sleep(if kind == 4 { LEASE + LEASE / 4 } else { moment }).await;
-                field.gateways[at].go_on();
+                field.gateways[at].thaw();
                 stood_still(world, Blow::Stopped(at), from);
             }
             _ => {
@@ -225,15 +226,15 @@ async fn strike(world: &World, mut chance: Chance, field: &mut Field, end: Insta
                     field.redis.kill();
                     tokio::task::block_in_place(|| field.redis.run());
                 } else {
-                    field.redis.stop();
+                    field.redis.freeze();
                     tokio::time::sleep(moment).await;
-                    field.redis.go_on();
+                    field.redis.thaw();
                 }
                 world.blow(Blow::Away, from);
                 stood_still(world, Blow::AwayTooLong, from);
             }
         }
-        world.rig.control("DELETE", "/faults", "").await;
+        world.rig.faults_over().await;
     }
 }
 
@@ -246,7 +247,7 @@ fn stood_still(world: &World, blow: Blow, from: Time) {
 
 /// Every key without an answer is used until it has one.
 async fn settle(world: &World) {
-    world.rig.control("DELETE", "/faults", "").await;
+    world.rig.faults_over().await;
     let unanswered = {
         let history = world.history.lock().unwrap();
         let is_answer = |op: &&Op| matches!(op.outcome, Outcome::Answered { .. });
@@ -255,7 +256,7 @@ async fn settle(world: &World) {
         let used: BTreeSet<usize> = history.ops.iter().map(|op| op.update.key).collect();
         &used - &answered
     };
-    let (caller, end) = (caller(), Instant::now() + PATIENCE);
+    let (caller, end) = (Client::default(), Instant::now() + PATIENCE);
     for key in unanswered {
         let own = key / 2 % CONVERSATIONS;
         // One of these has the key, or any may.
@@ -272,7 +273,7 @@ async fn settle(world: &World) {
     }
 }
 
-/// What the vendor did in the end.
+/// Notes the effects at the vendor and the last update of each conversation.
 async fn look(world: &World) {
     let mut effects = Vec::new();
     let mut last = BTreeMap::new();
@@ -299,9 +300,9 @@ async fn no_history_of_keys_is_against_the_promise() {
         format!("{}\nstore_timeout = \"250ms\"\nlease = \"{}s\"", redis.setting(), LEASE.as_secs());
     let config =
         config_within(&rig.sandbox, TIMEOUT, &settings, &format!("{CALLERS}\n[log]\naccess = false"));
-    let gateways = [Process::start(&config), Process::start(&config)];
+    let gateways = [Replica::start(&config), Replica::start(&config)];
     let world = Arc::new(World {
-        addresses: Mutex::new(gateways.iter().map(|gateway| gateway.api.clone()).collect()),
+        addresses: Mutex::new(gateways.iter().map(|gateway| gateway.api).collect()),
         history: Mutex::default(),
         keys: Default::default(),
         start,

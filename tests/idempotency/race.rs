@@ -1,18 +1,20 @@
 //! Many callers, the same keys, several gateways, one store: one call of the vendor for each key.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use testkit::{Client, PATIENCE, Redis, is_long, record};
 use tokio::sync::Mutex;
 
-use super::redis_server::Redis;
-use super::rig::{Caller, PATH, PATIENCE, Rig, caller, is_long, send};
-use super::score::record;
+use super::rig::{PATH, Rig, request};
 
 /// Between two requests of a caller that was told to come back.
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+
+/// The first answer to each key, and the number of its answers that were no replay.
+type Answers = BTreeMap<usize, (Vec<u8>, usize)>;
 
 /// Callers and keys.
 pub(crate) fn size() -> (usize, usize) {
@@ -25,7 +27,7 @@ fn body(key: usize) -> String {
 
 /// Each caller sends every key to the gateways in turn, until it has an answer; all answers to a key are the same, and
 /// the vendor was called once for it. `row` is its name on the scorecard.
-pub(crate) async fn race(row: &str, rig: &Rig, addresses: Vec<String>) {
+pub(crate) async fn race(row: &str, rig: &Rig, addresses: Vec<SocketAddr>) {
     let wrong = answers(addresses).await;
     let (bodies, (_, keys)) = (rig.bodies().await, size());
     record(&format!("vendor calls for {keys} keys, {row}"), bodies.len(), keys);
@@ -38,18 +40,18 @@ pub(crate) async fn race(row: &str, rig: &Rig, addresses: Vec<String>) {
     assert!(calls.values().all(|times| *times == 1), "{calls:?}");
 }
 
-/// What is wrong with the answers.
-async fn answers(addresses: Vec<String>) -> Vec<String> {
+/// Gives everything that is wrong with the answers.
+async fn answers(addresses: Vec<SocketAddr>) -> Vec<String> {
     let (callers, keys) = size();
-    let answers: Arc<Mutex<BTreeMap<usize, (Bytes, usize)>>> = Arc::default();
+    let answers: Arc<Mutex<Answers>> = Arc::default();
     let addresses = Arc::new(addresses);
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..callers {
-        let (answers, addresses, caller) = (Arc::clone(&answers), Arc::clone(&addresses), caller());
+        let (answers, addresses, caller) = (Arc::clone(&answers), Arc::clone(&addresses), Client::default());
         tasks.spawn(async move {
             let mut wrong = Vec::new();
             for key in 0..keys {
-                let address = &addresses[(number + key) % addresses.len()];
+                let address = addresses[(number + key) % addresses.len()];
                 let (answer, replayed) = persist(&caller, address, key).await;
                 let mut answers = answers.lock().await;
                 let (first, firsts) = answers.entry(key).or_insert_with(|| (answer.clone(), 0));
@@ -72,12 +74,13 @@ async fn answers(addresses: Vec<String>) -> Vec<String> {
     wrong
 }
 
-async fn persist(caller: &Caller, address: &str, key: usize) -> (Bytes, bool) {
+async fn persist(caller: &Client, address: SocketAddr, key: usize) -> (Vec<u8>, bool) {
     let (name, end) = (format!("key-{key}"), Instant::now() + PATIENCE);
     let mut pause = Duration::from_millis(5);
     while Instant::now() < end {
-        let reply = send(caller, address, PATH, &[("idempotency-key", &name)], &body(key)).await;
-        match reply.status.as_u16() {
+        let headers = [("idempotency-key", name.as_str())];
+        let reply = caller.send(address, &request(PATH, &headers, &body(key))).await;
+        match reply.status {
             200 => return (reply.body.clone(), reply.is_replay()),
             409 => assert_eq!(reply.code(), "idempotency-in-progress"),
             _ => panic!("{reply:?}"),
@@ -92,13 +95,13 @@ async fn persist(caller: &Caller, address: &str, key: usize) -> (Bytes, bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_gateway_with_records_in_memory() {
     let rig = Rig::in_memory().await;
-    race("one replica", &rig, vec![rig.address(0)]).await;
+    race("one replica", &rig, vec![rig.gateways[0].api()]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_with_records_in_a_redis() {
     let redis = Redis::start(&[]);
     let rig = Rig::start(2, &format!("{}\nstore_timeout = \"10s\"", redis.setting()), "").await;
-    race("two replicas", &rig, vec![rig.address(0), rig.address(1)]).await;
+    race("two replicas", &rig, rig.gateways.iter().map(|gateway| gateway.api()).collect()).await;
     assert_eq!(redis.keys().len(), size().1);
 }

@@ -37,7 +37,7 @@ proptest! {
     #[test]
     fn an_answer_reads_as_it_was_written(answer in answers()) {
         let record = Bytes::from(record::done(&KEY, PRINT, &answer));
-        prop_assert_eq!(record::read(&KEY, &record), Some(ClaimOutcome::Done { fingerprint: PRINT, answer }));
+        prop_assert_eq!(record::read(&KEY, &record), Some(ClaimOutcome::Done { fingerprint: PRINT, response: answer }));
         prop_assert_eq!(record::read(&Key([8; 32]), &record), None, "under another key");
     }
 
@@ -63,8 +63,8 @@ proptest! {
 #[test]
 fn a_claim_reads_as_it_was_written_and_begins_with_its_holder() {
     let record = record::held(&KEY, Token([1; 16]), PRINT);
-    assert!(record.starts_with(&record::of_holder(Token([1; 16]))));
-    assert!(!record.starts_with(&record::of_holder(Token([2; 16]))));
+    assert!(record.starts_with(&record::claim_prefix(Token([1; 16]))));
+    assert!(!record.starts_with(&record::claim_prefix(Token([2; 16]))));
     let read = record::read(&KEY, &Bytes::from(record));
     assert_eq!(read, Some(ClaimOutcome::Running { fingerprint: PRINT }));
 }

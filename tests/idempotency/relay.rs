@@ -18,7 +18,7 @@ pub(crate) struct Relay {
 struct Way {
     /// The port that it leads to.
     to: u16,
-    /// What comes back is so late.
+    /// The delay of what comes back.
     late: Duration,
     /// Nothing is passed on, in either direction.
     still: bool,

@@ -1,4 +1,4 @@
-//! What stands in the shared store is not ours: another holder's claim, another key's record, rubbish. And the way
+//! Strangers in the shared store: another holder's claim, another key's record, rubbish. And the way
 //! there under TLS.
 
 use std::time::Duration;
@@ -7,8 +7,8 @@ use http::HeaderMap;
 use parlance::idempotency::{Fingerprint, FingerprintInput, Key, KeyedRequest, Token, record};
 use parlance::types::code::Code;
 use parlance::types::request_id::RequestId;
+use testkit::{Redis, free_port};
 
-use super::redis_server::{Redis, free_port};
 use super::rig::{BODY, PATH, Rig, config, live, until};
 
 fn key_of(name: &str) -> Key {
@@ -106,7 +106,7 @@ async fn what_is_no_record_of_this_key_is_refused_and_nothing_is_sent() {
     for poison in [&b""[..], b"rubbish", &good[..good.len() - 1], &flipped, &foreign, &newer] {
         redis.ask::<()>(&[b"SET", name.as_bytes(), poison]);
         let reply = rig.update(0, "a").await;
-        assert_eq!((reply.status.as_u16(), reply.code().as_str()), (503, "idempotency-store-unavailable"));
+        assert_eq!((reply.status, reply.code().as_str()), (503, "idempotency-store-unavailable"));
     }
     redis.ask::<()>(&[b"DEL", name.as_bytes()]);
     redis.ask::<()>(&[b"RPUSH", name.as_bytes(), b"a list"]);
@@ -204,14 +204,14 @@ async fn a_claim_that_came_too_late_for_its_lease_is_given_back() {
     let short = Duration::from_millis(1);
     let first = live.idempotency.answer(asked("a"), short, async { panic!("an answer that is kept") }).await;
     assert!(first.is_ok(), "connected");
-    redis.stop();
+    redis.freeze();
     let work = async { panic!("it was too late for this") };
     let (late, ()) = tokio::join!(
         // Work that takes as long as the lease: nothing is begun that could outlive it.
         live.idempotency.answer(asked("b"), Duration::from_secs(5), work),
         async {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
-            redis.go_on();
+            redis.thaw();
         }
     );
     assert_eq!(late.unwrap_err().code, Code::IdempotencyStoreUnavailable);

@@ -1,4 +1,4 @@
-//! What is done twice when a store fails, for each way to set one up. `docs/idempotency.md` states these figures.
+//! Updates that are done twice when a store fails, for each way to set one up. `docs/idempotency.md` states these figures.
 //!
 //! Many keys are used while the store fails, then every key is used again. An update was doubled where the vendor's
 //! ledger shows more than one effect of it.
@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use testkit::{Redis, Reply, eventually, is_long, record};
 use tokio::task::JoinSet;
 
-use super::redis_server::Redis;
 use super::relay::Relay;
-use super::rig::{PATH, PATIENCE, Reply, Rig, is_long, until};
-use super::score::record;
+use super::rig::{PATH, Rig, until};
 
 /// A claim whose answer was lost holds its key for the lease.
 const SETTINGS: &str = "lease = \"5s\"\nstore_timeout = \"2s\"";
@@ -26,7 +25,7 @@ fn keys() -> usize {
     if is_long() { 1000 } else { 100 }
 }
 
-/// How long callers take for the second half of the keys, while the replica lags.
+/// The time that callers take for the second half of the keys, while the replica lags.
 fn lag() -> Duration {
     Duration::from_secs(if is_long() { 10 } else { 5 })
 }
@@ -101,7 +100,7 @@ async fn repeat(rig: &Arc<Rig>) {
     callers.join_all().await;
 }
 
-/// How often each update was done at the vendor.
+/// The number of times that each update was done at the vendor.
 async fn effects(rig: &Rig) -> BTreeMap<usize, usize> {
     let mut effects = BTreeMap::new();
     for body in rig.effects(None).await {
@@ -156,7 +155,11 @@ async fn a_store_that_writes_every_second_is_killed() {
     let half = keys() / 2;
     use_at_once(&rig, 0..half, &Arc::default()).await;
     // While it is busy with what came before, it answers before it writes: for up to two seconds.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    eventually("all of it is written", async || {
+        let info: String = redis.ask(&[b"INFO", b"persistence"]);
+        ["aof_buffer_length:0\r\n", "aof_pending_bio_fsync:0\r\n"].iter().all(|done| info.contains(done))
+    })
+    .await;
     use_and_kill(&rig, &mut redis, half..keys(), &[half / 2]).await;
     repeat(&rig).await;
     let doubled = doubled(&rig, "store killed, fsync every second").await;
@@ -177,19 +180,15 @@ async fn a_store_without_persistence_is_restarted() {
 
 /// Waits until the replica has everything.
 async fn caught_up(main: &Redis, replica: &Redis) {
-    let end = Instant::now() + PATIENCE;
     let has = |of: &Redis, name: &str| {
         let info: String = of.ask(&[b"INFO", b"replication"]);
         info.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
     };
-    loop {
-        let up = has(replica, "master_link_status:").as_deref() == Some("up");
-        if up && has(replica, "slave_repl_offset:") == has(main, "master_repl_offset:") {
-            return;
-        }
-        assert!(Instant::now() < end, "the replica does not catch up");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the replica catches up", async || {
+        has(replica, "master_link_status:").as_deref() == Some("up")
+            && has(replica, "slave_repl_offset:") == has(main, "master_repl_offset:")
+    })
+    .await;
 }
 
 /// A replica that hears nothing of the second half of the keys is promoted. Gives the keys of that half that were

@@ -3,7 +3,7 @@
 use parlance::settings;
 use proptest::prelude::*;
 
-use crate::support::{Env, HASH, UPSTREAM, faults, files, good, load};
+use crate::support::{Env, HASH, UPSTREAM, faults, files, good, load, vendors};
 
 #[test]
 fn faults_that_are_no_keys() {
@@ -16,10 +16,11 @@ fn faults_that_are_no_keys() {
     );
     assert_eq!(
         faults(&[("parlance.toml", "")], &[]),
-        [
-            "parlance.toml: upstreams: there is none: add a table [upstreams.<name>] with vendor (kakiyo, chatling, \
-          sigmamind, cuadra, agentphone) and credential, or try 'parlance demo', which needs none"
-        ]
+        [format!(
+            "parlance.toml: upstreams: there is none: add a table [upstreams.<name>] with vendor ({}) and credential, \
+             or try 'parlance demo', which needs none",
+            vendors()
+        )]
     );
     let named = "has a name that does not tell its format: it must end in .toml, .yaml, .yml or .json";
     assert_eq!(faults(&[("parlance.ini", "")], &[]), [format!("parlance.ini: {named}")]);

@@ -1,4 +1,4 @@
-//! What is secret is shown nowhere.
+//! Secrets: shown nowhere.
 
 use parlance::settings;
 use proptest::prelude::*;

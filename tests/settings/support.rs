@@ -48,6 +48,12 @@ pub(crate) fn faults(contents: &[(&str, &str)], variables: &[(&str, &str)]) -> V
     }
 }
 
+/// The names of all vendors, as sentences list them.
+pub(crate) fn vendors() -> String {
+    let names: Vec<&str> = parlance_adapters::ALL.iter().map(|adapter| adapter.spec().vendor).collect();
+    names.join(", ")
+}
+
 /// One upstream without a fault, for tests of everything else.
 pub(crate) const UPSTREAM: &str = "[upstreams.sales]\nvendor = \"kakiyo\"\ncredential = { value = \"k\" }\n";
 

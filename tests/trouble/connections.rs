@@ -1,11 +1,13 @@
-//! How long connections live.
+//! The life of connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use testkit::eventually;
+
 use super::peer::{CONFIRMED, Peer, read_request, say};
-use super::rig::{PATIENCE, Rig};
+use super::rig::Rig;
 
 /// A vendor that counts the connections that are open.
 async fn counting() -> (Peer, Arc<AtomicUsize>) {
@@ -26,11 +28,7 @@ async fn counting() -> (Peer, Arc<AtomicUsize>) {
 }
 
 async fn until(open: &AtomicUsize, wanted: usize) {
-    let started = Instant::now();
-    while open.load(SeqCst) != wanted {
-        assert!(started.elapsed() < PATIENCE, "{} are open, not {wanted}", open.load(SeqCst));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually(&format!("{wanted} are open"), async || open.load(SeqCst) == wanted).await;
 }
 
 #[tokio::test]

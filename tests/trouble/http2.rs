@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use testkit::Reply;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::peer::{Peer, say};
-use super::rig::{Answer, Rig};
+use super::rig::Rig;
 use super::tls;
 
 const PREFACE: usize = 24;
@@ -21,7 +22,7 @@ const CANCEL: u32 = 8;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// What is done with a stream.
+/// An act of the vendor on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     /// 200 without a body.
@@ -136,7 +137,7 @@ impl Vendor {
         Rig::over(vendor, &format!("https://localhost:{}", self.peer.address.port()), &more).await
     }
 
-    async fn update(&self, vendor: &str, timeout: &str) -> Answer {
+    async fn update(&self, vendor: &str, timeout: &str) -> Reply {
         let rig = self.rig(vendor, timeout).await;
         let answer = rig.update("it").await;
         rig.stop().await;
@@ -151,8 +152,8 @@ async fn what_was_not_processed_is_sent_again_and_nothing_else() {
     let unsent = (502, "vendor-unreachable", "no");
     let fine = (200, "", "");
     // What is done, what the caller is told, streams: at a vendor without a key of its own, at one with.
-    type ContextResponse = ((u16, &'static str, &'static str), usize);
-    let table: [(&'static [Act], ContextResponse, ContextResponse); 10] = [
+    type Told = ((u16, &'static str, &'static str), usize);
+    let table: [(&'static [Act], Told, Told); 10] = [
         (&[Answer], (fine, 1), (fine, 1)),
         (&[ResetEarly(REFUSED_STREAM), Answer], (fine, 2), (fine, 2)),
         (&[Reset(REFUSED_STREAM), Answer], (fine, 2), (fine, 2)),
@@ -176,7 +177,7 @@ async fn what_was_not_processed_is_sent_again_and_nothing_else() {
             if status == 200 {
                 assert_eq!(answer.status, 200, "{acts:?} at {name}: {answer:?}");
             } else {
-                assert_eq!(answer.told(), expected, "{acts:?} at {name}");
+                assert_eq!(answer.outcome(), expected, "{acts:?} at {name}");
             }
             assert_eq!(vendor.streams.load(SeqCst), streams, "{acts:?} at {name}");
         }
@@ -198,7 +199,7 @@ async fn silence_ends_with_the_deadline() {
         rig.update("it").await;
         let answer = rig.update("it").await;
         let expected = (504, "vendor-timeout".to_owned(), applied.to_owned());
-        assert_eq!(answer.told(), expected, "{setting:?}");
+        assert_eq!(answer.outcome(), expected, "{setting:?}");
         assert!(answer.took < Duration::from_secs(4), "{:?}", answer.took);
         rig.stop().await;
     }

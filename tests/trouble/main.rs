@@ -10,8 +10,6 @@ mod http2;
 mod matrix;
 mod peer;
 mod rig;
-#[path = "../support/score.rs"]
-mod score;
 mod secrecy;
 mod table;
 mod tls;

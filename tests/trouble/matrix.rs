@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use parlance_adapters::{ALL, Spec};
-use parlance_sandbox::{Options, Sandbox};
 use serde_json::Value;
+use testkit::{Client, Reply, Request, Sandbox, record};
 use tokio::net::TcpListener;
 
-use super::rig::{self, Answer, Caller, Rig};
-use super::score::record;
+use super::rig::{self, Rig};
 use super::secrecy::{is_shown, search_logs, searched};
-use super::table::{CASES, Case, ContextResponse};
+use super::table::{CASES, Case, Told};
 
 const AT_A_TIME: usize = 8;
 /// The upstreams' timeout where it is waited for, the one of `rig` elsewhere, and what a busy machine may add to it.
@@ -35,7 +34,7 @@ struct Job {
     keyed: bool,
 }
 
-/// What one case showed.
+/// The outcome of one case.
 #[derive(Debug, Clone, Default)]
 struct Outcome {
     fault: Option<String>,
@@ -72,8 +71,7 @@ async fn the_truth_about_every_fault() {
     for _ in 0..AT_A_TIME {
         let (jobs, trap_url) = (Arc::clone(&jobs), trap_url.clone());
         workers.spawn(async move {
-            let sandbox =
-                parlance_sandbox::start(Options { base_port: 0, ..Options::default() }).await.unwrap();
+            let sandbox = Sandbox::start().await;
             search_logs(&sandbox);
             let mut outcomes = Vec::new();
             loop {
@@ -121,7 +119,7 @@ fn count_panics() -> Arc<AtomicUsize> {
 }
 
 fn body(job: Job) -> String {
-    let takes_objects = job.spec.reads && job.spec.rows.iter().any(|row| row.field.name() == "context");
+    let takes_objects = job.spec.is_mergeable();
     if job.case.large && takes_objects {
         return format!("{{\"context\":{{\"text\":\"{}\"}}}}", "x".repeat(LARGE));
     }
@@ -130,34 +128,28 @@ fn body(job: Job) -> String {
 
 async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Outcome {
     let (case, spec) = (job.case, job.spec);
-    let key = sandbox.credentials()[spec.vendor].keys[0].clone();
-    let control = Caller::new(false);
-    let url = sandbox.control_url();
-    control.send("POST", &format!("{url}/reset"), None, "").await;
+    let key = sandbox.key(spec.vendor);
+    sandbox.control("POST", "/reset", Value::Null).await;
     let rule = case.rule.replace("{key}", &key).replace("{trap}", trap);
     let rule = format!("{{\"vendor\":\"{}\",{rule}}}", spec.vendor);
-    let made = control.send("POST", &format!("{url}/faults"), None, &rule).await;
-    if made.status != 201 {
-        let why = format!("the rule is not taken: {}", String::from_utf8_lossy(&made.body));
-        return Outcome { fault: Some(why), ..Outcome::default() };
-    }
+    sandbox.fault(rule).await;
 
     // A gateway for each case: no connection is left over from the one before.
     let more = if case.waits { "timeout = \"1s\"" } else { "" };
     let settings = rig::upstream("it", spec.vendor, &sandbox.url(spec.vendor).unwrap(), &key, more);
-    let rig = Rig::with_caller(&settings, Caller::new(job.keyed)).await;
-    let caller_key = job.keyed.then_some("the-callers-own-key");
-    let answer = rig.send(&rig::id("it", spec), caller_key, &body(job)).await;
-    let ledger = control.send("GET", &format!("{url}/ledger?vendor={}", spec.vendor), None, "").await;
+    let rig = Rig::with_client(&settings, Client::new(job.keyed)).await;
+    let key_of_caller = [("Idempotency-Key", "the-callers-own-key")];
+    let request = Request::patch(&rig::id("it", spec), &body(job));
+    let answer = rig.send(&request.headers(if job.keyed { &key_of_caller } else { &[] })).await;
+    let ledger = sandbox.control("GET", &format!("/ledger?vendor={}", spec.vendor), Value::Null).await;
     drop(rig);
 
     let repeats = spec.idempotency_key;
     let told = case.told_repeating.filter(|_| repeats).unwrap_or(case.told);
     let deadline = if case.waits { NEAR } else { FAR };
     let sent = if repeats { case.sent.1 } else { case.sent.0 };
-    let ledger = ledger.json();
     let effects = effects(&ledger);
-    let (status, _, applied) = answer.told();
+    let (status, _, applied) = answer.outcome();
     let applied = if status == 200 { "yes" } else { applied.as_str() };
     let right = if told.status == 200 { "yes" } else { told.applied };
     let leaked = is_shown(&answer, &key);
@@ -173,13 +165,13 @@ async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Outcome {
     Outcome { fault: fault.err(), doubled: effects > 1, misreported, leaked }
 }
 
-/// How often the vendor did what was asked.
+/// The number of times that the vendor did what was asked.
 fn effects(ledger: &Value) -> usize {
     let entries = ledger["entries"].as_array().into_iter().flatten();
     entries.filter(|entry| entry["effect"] == true).count()
 }
 
-/// Whether what the caller was told is what the vendor did.
+/// Tells whether the answer is true of what the vendor did.
 fn fits(applied: &str, effects: usize) -> bool {
     match applied {
         "no" => effects == 0,
@@ -189,16 +181,11 @@ fn fits(applied: &str, effects: usize) -> bool {
     }
 }
 
-fn judge_answer(
-    answer: &Answer,
-    told: ContextResponse,
-    retry_after: Option<&str>,
-    spec: &Spec,
-) -> Result<(), String> {
+fn judge_answer(answer: &Reply, told: Told, retry_after: Option<&str>, spec: &Spec) -> Result<(), String> {
     let body = String::from_utf8_lossy(&answer.body);
     let expected = (told.status, told.code.to_owned(), told.applied.to_owned());
-    if answer.told() != expected && !(told.status == 200 && answer.status == 200) {
-        return Err(format!("{:?} instead of {expected:?}: {body}", answer.told()));
+    if answer.outcome() != expected && !(told.status == 200 && answer.status == 200) {
+        return Err(format!("{:?} instead of {expected:?}: {body}", answer.outcome()));
     }
     let json = answer.json();
     let kind = answer.header("content-type").unwrap_or_default();
@@ -228,8 +215,8 @@ fn judge_answer(
     Ok(())
 }
 
-/// What the vendor saw and did is what the caller was told.
-fn judge_ledger(ledger: &Value, told: ContextResponse, sent: usize) -> Result<(), String> {
+/// Compares what the vendor saw and did with the answer.
+fn judge_ledger(ledger: &Value, told: Told, sent: usize) -> Result<(), String> {
     let entries = ledger["entries"].as_array().ok_or("no ledger")?;
     if entries.len() != sent {
         return Err(format!("the vendor saw {} requests, not {sent}", entries.len()));

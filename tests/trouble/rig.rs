@@ -3,25 +3,16 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use parlance::gateway::snapshot::Snapshot;
 use parlance::runtime::Gateway;
 use parlance::settings;
 use parlance::telemetry::access::AccessLog;
 use parlance::upstream::Upstream;
 use parlance_adapters::Spec;
-use serde_json::Value;
+use testkit::{Client, Reply, Request};
 use tokio::task::JoinSet;
 
-/// Longer than anything that a test waits for on purpose.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The credential where a test holds the vendor's socket itself.
 pub(crate) const KEY: &str = "canary-4b1d7c0e9f";
 
@@ -29,69 +20,12 @@ pub(crate) const KEY: &str = "canary-4b1d7c0e9f";
 pub(crate) struct Rig {
     gateway: Gateway,
     upstreams: BTreeMap<String, Arc<Upstream>>,
-    caller: Caller,
+    client: Client,
 }
 
-/// One answer and how long it took.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    pub(crate) took: Duration,
-}
-
-impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
-    }
-
-    pub(crate) fn code(&self) -> String {
-        let kind = self.json()["type"].as_str().unwrap_or_default().to_owned();
-        kind.trim_start_matches("urn:parlance:problem:").to_owned()
-    }
-
-    /// Status, code and whether the update was applied: what most tests are about.
-    pub(crate) fn told(&self) -> (u16, String, String) {
-        let applied = self.json()["update_applied"].as_str().unwrap_or_default().to_owned();
-        (self.status, self.code(), applied)
-    }
-
-    pub(crate) fn proxy_error(&self) -> String {
-        let value = self.header("proxy-status").unwrap_or_default();
-        let error = value.split("; ").find_map(|part| part.strip_prefix("error="));
-        error.unwrap_or_default().to_owned()
-    }
-}
-
-/// A caller that speaks HTTP/1.1 or HTTP/2.
-#[derive(Clone)]
-pub(crate) struct Caller(legacy::Client<HttpConnector, Full<Bytes>>);
-
-impl Caller {
-    pub(crate) fn new(http2: bool) -> Self {
-        Caller(legacy::Client::builder(TokioExecutor::new()).http2_only(http2).build_http())
-    }
-
-    pub(crate) async fn send(&self, method: &str, url: &str, key: Option<&str>, body: &str) -> Answer {
-        let mut request =
-            Request::builder().method(method).uri(url).header("content-type", "application/json");
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
-        }
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-        let started = Instant::now();
-        let exchange = async {
-            let (head, body) = self.0.request(request).await.unwrap().into_parts();
-            Response::from_parts(head, body.collect().await.unwrap().to_bytes())
-        };
-        let (head, body) = tokio::time::timeout(PATIENCE, exchange).await.unwrap().into_parts();
-        Answer { status: head.status.as_u16(), headers: head.headers, body, took: started.elapsed() }
-    }
+/// The outcome of a problem: status, code and `update_applied`.
+pub(crate) fn told(status: u16, code: &str, applied: &str) -> (u16, String, String) {
+    (status, code.to_owned(), applied.to_owned())
 }
 
 /// `vendor`'s example conversation at the upstream of that name.
@@ -102,10 +36,10 @@ pub(crate) fn id(upstream: &str, spec: &Spec) -> String {
 impl Rig {
     /// A gateway with this configuration, its listeners on ports of the system's choice.
     pub(crate) async fn new(toml: &str) -> Self {
-        Rig::with_caller(toml, Caller::new(false)).await
+        Rig::with_client(toml, Client::default()).await
     }
 
-    pub(crate) async fn with_caller(toml: &str, caller: Caller) -> Self {
+    pub(crate) async fn with_client(toml: &str, client: Client) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("parlance.toml");
         let listeners =
@@ -116,7 +50,7 @@ impl Rig {
         let live = Snapshot::new(settings).unwrap();
         let upstreams = live.routes.upstreams().clone();
         let gateway = Gateway::start(live, AccessLog::new(None)).await.unwrap();
-        Rig { gateway, upstreams, caller }
+        Rig { gateway, upstreams, client }
     }
 
     /// A gateway with one upstream, `it`, at this address. Plain http unless `more` says otherwise, nothing but
@@ -130,33 +64,29 @@ impl Rig {
     }
 
     /// Updates the example conversation of an upstream.
-    pub(crate) async fn update(&self, upstream: &str) -> Answer {
+    pub(crate) async fn update(&self, upstream: &str) -> Reply {
         self.updating(upstream).await
     }
 
     /// The same as a task's work.
-    pub(crate) fn updating(&self, upstream: &str) -> impl Future<Output = Answer> + Send + 'static {
+    pub(crate) fn updating(&self, upstream: &str) -> impl Future<Output = Reply> + Send + 'static {
         let spec = self.upstreams[upstream].settings.vendor.spec();
-        let url = self.url(&id(upstream, spec));
-        let caller = self.caller.clone();
-        async move { caller.send("PATCH", &url, None, spec.example.patch).await }
+        let request = Request::patch(&id(upstream, spec), spec.example.patch);
+        let (client, api) = (self.client.clone(), self.gateway.api());
+        async move { client.send(api, &request).await }
     }
 
     /// So many of them at once.
-    pub(crate) async fn updates(&self, upstream: &str, count: usize) -> Vec<Answer> {
-        (0..count).map(|_| self.updating(upstream)).collect::<JoinSet<Answer>>().join_all().await
+    pub(crate) async fn updates(&self, upstream: &str, count: usize) -> Vec<Reply> {
+        (0..count).map(|_| self.updating(upstream)).collect::<JoinSet<Reply>>().join_all().await
     }
 
-    pub(crate) async fn send(&self, id: &str, key: Option<&str>, patch: &str) -> Answer {
-        self.caller.send("PATCH", &self.url(id), key, patch).await
-    }
-
-    fn url(&self, id: &str) -> String {
-        format!("http://{}/conversations/{id}", self.gateway.api())
+    pub(crate) async fn send(&self, request: &Request) -> Reply {
+        self.client.send(self.gateway.api(), request).await
     }
 
     pub(crate) async fn stop(self) {
-        drop(self.caller);
+        drop(self.client);
         self.gateway.drain().await;
     }
 }

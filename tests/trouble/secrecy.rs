@@ -7,17 +7,15 @@ use std::sync::{Arc, Once};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use parlance_adapters::ALL;
-use parlance_sandbox::Sandbox;
-
-use super::rig::Answer;
+use testkit::{Reply, Sandbox};
 
 /// A credential as it may be written.
 fn codings(key: &str) -> [String; 3] {
     [key.to_owned(), STANDARD.encode(key), key.bytes().map(|byte| format!("{byte:02x}")).collect()]
 }
 
-/// Whether the credential or a coding of it is anywhere in an answer.
-pub(crate) fn is_shown(answer: &Answer, key: &str) -> bool {
+/// Tells whether the credential or a coding of it is anywhere in an answer.
+pub(crate) fn is_shown(answer: &Reply, key: &str) -> bool {
     let text = format!("{:?}{}", answer.headers, String::from_utf8_lossy(&answer.body));
     codings(key).iter().any(|code| text.contains(code))
 }

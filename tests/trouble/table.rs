@@ -1,8 +1,8 @@
 //! The faults as data: one line a case. The ids are those of the test programme's table of upstream faults.
 
-/// What the caller must be told.
+/// The answer that the caller must get.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ContextResponse {
+pub(crate) struct Told {
     pub(crate) status: u16,
     pub(crate) code: &'static str,
     pub(crate) applied: &'static str,
@@ -15,11 +15,11 @@ pub(crate) struct Case {
     /// The sandbox's rule without `vendor`. `{key}` stands for the credential, `{trap}` for an address that nobody may
     /// call.
     pub(crate) rule: &'static str,
-    pub(crate) told: ContextResponse,
+    pub(crate) told: Told,
     /// Requests that the vendor sees: where an unknown outcome is not repeated, and where it is.
     pub(crate) sent: (usize, usize),
-    /// What is told where an unknown outcome is repeated, if that is something else.
-    pub(crate) told_repeating: Option<ContextResponse>,
+    /// The answer where an unknown outcome is repeated, if that is another one.
+    pub(crate) told_repeating: Option<Told>,
     /// A body too large for the buffers on the way, at the vendors that take one.
     pub(crate) large: bool,
     /// Only this vendor.
@@ -30,19 +30,13 @@ pub(crate) struct Case {
     pub(crate) waits: bool,
 }
 
-const OK: ContextResponse = ContextResponse { status: 200, code: "", applied: "" };
+const OK: Told = Told { status: 200, code: "", applied: "" };
 
-const fn told(status: u16, code: &'static str, applied: &'static str) -> ContextResponse {
-    ContextResponse { status, code, applied }
+const fn told(status: u16, code: &'static str, applied: &'static str) -> Told {
+    Told { status, code, applied }
 }
 
-const fn case(
-    id: &'static str,
-    rule: &'static str,
-    told: ContextResponse,
-    plain: usize,
-    repeating: usize,
-) -> Case {
+const fn case(id: &'static str, rule: &'static str, told: Told, plain: usize, repeating: usize) -> Case {
     let sent = (plain, repeating);
     Case {
         id,
@@ -58,7 +52,7 @@ const fn case(
 }
 
 impl Case {
-    const fn repeated_to(self, told: ContextResponse) -> Case {
+    const fn repeated_to(self, told: Told) -> Case {
         Case { told_repeating: Some(told), ..self }
     }
 
@@ -79,16 +73,16 @@ impl Case {
     }
 }
 
-const UNREACHABLE: ContextResponse = told(502, "vendor-unreachable", "unknown");
-const LATE: ContextResponse = told(504, "vendor-timeout", "unknown");
-const STALLED: ContextResponse = told(504, "vendor-timeout", "yes");
-const CUT: ContextResponse = told(502, "vendor-invalid-response", "yes");
-const GARBAGE: ContextResponse = told(502, "vendor-invalid-response", "unknown");
-const ERROR: ContextResponse = told(502, "vendor-error", "unknown");
-const AWAY: ContextResponse = told(503, "vendor-unavailable", "unknown");
-const LIMITED: ContextResponse = told(429, "vendor-rate-limited", "no");
-const REJECTED: ContextResponse = told(422, "vendor-rejected", "no");
-const ODD: ContextResponse = told(502, "vendor-unexpected-status", "unknown");
+const UNREACHABLE: Told = told(502, "vendor-unreachable", "unknown");
+const LATE: Told = told(504, "vendor-timeout", "unknown");
+const STALLED: Told = told(504, "vendor-timeout", "yes");
+const CUT: Told = told(502, "vendor-invalid-response", "yes");
+const GARBAGE: Told = told(502, "vendor-invalid-response", "unknown");
+const ERROR: Told = told(502, "vendor-error", "unknown");
+const AWAY: Told = told(503, "vendor-unavailable", "unknown");
+const LIMITED: Told = told(429, "vendor-rate-limited", "no");
+const REJECTED: Told = told(422, "vendor-rejected", "no");
+const ODD: Told = told(502, "vendor-unexpected-status", "unknown");
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[

@@ -13,17 +13,14 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
+use testkit::Reply;
 use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::peer::{CONFIRMED, Peer, read_request, reset, say};
-use super::rig::{Answer, Rig};
+use super::rig::{Rig, told};
 
 pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn told(status: u16, code: &str, applied: &str) -> (u16, String, String) {
-    (status, code.to_owned(), applied.to_owned())
-}
 
 fn ca(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -85,7 +82,7 @@ async fn vendor(acceptor: TlsAcceptor) -> (Peer, Arc<AtomicUsize>) {
     (peer, requests)
 }
 
-async fn update(url: &str, trust: &str) -> Answer {
+async fn update(url: &str, trust: &str) -> Reply {
     // Time enough for handshakes on a busy machine.
     let more = format!("timeout = \"5s\"\nconnect_timeout = \"2s\"\n{trust}");
     let rig = Rig::over("agentphone", url, &more).await;
@@ -140,7 +137,7 @@ async fn a_certificate_that_proves_nothing_gets_nothing() {
             assert_eq!((answer.status, requests.load(SeqCst)), (200, 1), "{what}: {answer:?}");
             continue;
         }
-        assert_eq!(answer.told(), told(502, "vendor-unreachable", "no"), "{what}");
+        assert_eq!(answer.outcome(), told(502, "vendor-unreachable", "no"), "{what}");
         assert_eq!(answer.proxy_error(), "tls_certificate_error", "{what}");
         assert_eq!(requests.load(SeqCst), 0, "{what}: the key was sent");
         assert!(peer.connections() >= 1, "{what}");
@@ -154,8 +151,8 @@ async fn trust_is_given_not_found() {
     let (chain, key) = leaf(&authority, &["localhost"], |_| {});
     let (peer, requests) = vendor(acceptor(vec![chain], &key, &[])).await;
     let answer = update(&format!("https://localhost:{}", peer.address.port()), "").await;
-    assert_eq!(answer.told(), told(502, "vendor-unreachable", "no"));
-    assert_eq!((answer.proxy_error().as_str(), requests.load(SeqCst)), ("tls_certificate_error", 0));
+    assert_eq!(answer.outcome(), told(502, "vendor-unreachable", "no"));
+    assert_eq!((answer.proxy_error(), requests.load(SeqCst)), ("tls_certificate_error", 0));
 }
 
 /// A3, A7, A8: what is no handshake, and one that breaks off.
@@ -181,7 +178,7 @@ async fn a_handshake_that_comes_to_nothing() {
         })
         .await;
         let answer = update(&format!("https://localhost:{}", peer.address.port()), &trust).await;
-        assert_eq!(answer.told(), told(502, "vendor-unreachable", "no"), "{what}");
+        assert_eq!(answer.outcome(), told(502, "vendor-unreachable", "no"), "{what}");
         assert_eq!(answer.proxy_error(), error, "{what}");
         assert_eq!(peer.connections(), 3, "{what}");
     }
@@ -195,8 +192,8 @@ async fn a_handshake_that_comes_to_nothing() {
         Rig::over("agentphone", &url, &format!("connect_timeout = \"200ms\"\nmax_attempts = 2\n{trust}"))
             .await;
     let answer = rig.update("it").await;
-    assert_eq!(answer.told(), told(504, "vendor-timeout", "no"));
-    assert_eq!((answer.proxy_error().as_str(), silent.connections()), ("connection_timeout", 2));
+    assert_eq!(answer.outcome(), told(504, "vendor-timeout", "no"));
+    assert_eq!((answer.proxy_error(), silent.connections()), ("connection_timeout", 2));
     rig.stop().await;
 }
 
@@ -307,8 +304,8 @@ async fn no_downgrade() {
         )
         .await;
         let answer = rig.update("it").await;
-        assert_eq!(answer.told(), told(502, "vendor-unreachable", "no"), "{what}");
-        assert!(errors.contains(&answer.proxy_error().as_str()), "{what}: {}", answer.proxy_error());
+        assert_eq!(answer.outcome(), told(502, "vendor-unreachable", "no"), "{what}");
+        assert!(errors.contains(&answer.proxy_error()), "{what}: {}", answer.proxy_error());
         rig.stop().await;
     }
 }

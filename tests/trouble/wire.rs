@@ -1,18 +1,15 @@
-//! What sockets do when they are held by hand: connecting, reusing, and heads of any size.
+//! Sockets that a test holds by hand: connecting, reusing, and heads of any size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use testkit::Request;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::peer::{CONFIRMED, Peer, read_request, reset, say};
-use super::rig::{self, Rig};
-
-fn told(status: u16, code: &str, applied: &str) -> (u16, String, String) {
-    (status, code.to_owned(), applied.to_owned())
-}
+use super::rig::{self, Rig, told};
 
 /// A1: the reason is told at once, however often; the circuit does not hide it.
 #[tokio::test]
@@ -22,7 +19,7 @@ async fn a_closed_port_is_told_as_what_it_is() {
     let rig = Rig::over("kakiyo", &format!("http://{port}"), circuit).await;
     for _ in 0..6 {
         let answer = rig.update("it").await;
-        assert_eq!(answer.told(), told(502, "vendor-unreachable", "no"));
+        assert_eq!(answer.outcome(), told(502, "vendor-unreachable", "no"));
         assert_eq!(answer.proxy_error(), "connection_refused");
         // Three attempts and their pauses; the deadline is 5 s.
         assert!(answer.took < Duration::from_secs(3), "{:?}", answer.took);
@@ -48,7 +45,7 @@ async fn a_black_hole_costs_the_connect_timeout() {
     let more = "timeout = \"5s\"\nconnect_timeout = \"150ms\"\nmax_attempts = 2";
     let rig = Rig::over("sigmamind", &format!("http://{address}"), more).await;
     let answer = rig.update("it").await;
-    assert_eq!(answer.told(), told(504, "vendor-timeout", "no"));
+    assert_eq!(answer.outcome(), told(504, "vendor-timeout", "no"));
     assert_eq!(answer.proxy_error(), "connection_timeout");
     assert!(answer.took >= Duration::from_millis(300) && answer.took < Duration::from_secs(3), "{answer:?}");
     assert_eq!(rig.upstream("it").stats().connections_failed, 2);
@@ -80,7 +77,7 @@ async fn a_connection_that_is_reset_at_once() {
         if answer.status == 200 {
             confirmed += 1;
         } else {
-            assert_eq!(answer.told(), told(502, "vendor-unreachable", "unknown"));
+            assert_eq!(answer.outcome(), told(502, "vendor-unreachable", "unknown"));
         }
     }
     assert_eq!(requests.load(SeqCst), confirmed);
@@ -132,7 +129,7 @@ async fn a_reset_on_a_reused_connection_is_not_repeated_blindly() {
         assert_eq!(rig.update("it").await.status, 200);
         let answer = rig.update("it").await;
         if attempts == 1 {
-            assert_eq!(answer.told(), told(502, "vendor-unreachable", "unknown"));
+            assert_eq!(answer.outcome(), told(502, "vendor-unreachable", "unknown"));
         } else {
             assert_eq!(answer.status, 200);
         }
@@ -168,7 +165,7 @@ async fn heads_have_a_limit() {
         let answer = rig.update("it").await;
         assert_eq!(answer.status, expected, "{answer:?}");
         if expected == 502 {
-            assert_eq!(answer.told(), told(502, "vendor-invalid-response", "unknown"));
+            assert_eq!(answer.outcome(), told(502, "vendor-invalid-response", "unknown"));
             assert_eq!(answer.proxy_error(), "http_protocol_error");
         }
         rig.stop().await;
@@ -196,8 +193,8 @@ async fn an_early_no_is_heard() {
         let rig = Rig::over("agentphone", &peer.url(), "").await;
         let patch = format!("{{\"context\":{{\"text\":\"{}\"}}}}", "x".repeat(200 * 1024));
         let spec = rig.upstream("it").settings.vendor.spec();
-        let answer = rig.send(&rig::id("it", spec), None, &patch).await;
-        assert_eq!(answer.told(), told(422, "vendor-rejected", "no"), "linger: {linger}");
+        let answer = rig.send(&Request::patch(&rig::id("it", spec), &patch)).await;
+        assert_eq!(answer.outcome(), told(422, "vendor-rejected", "no"), "linger: {linger}");
         rig.stop().await;
     }
 }

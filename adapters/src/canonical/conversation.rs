@@ -1,49 +1,58 @@
-//! The one answer: a conversation, whichever vendor keeps it.
+//! The canonical answer: a conversation of any vendor.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::time::Time;
-use crate::json::{Raw, quote};
+use crate::json::{Kind, Raw, quote};
 
-/// A member's three states.
+/// State of a member in a vendor's answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Slot<T> {
+pub enum Reported<T> {
     /// The vendor does not report it.
     #[default]
     Absent,
-    /// The vendor says that there is none.
+    /// The vendor reports null: there is none.
     Null,
-    /// The vendor says what it is.
+    /// The reported value.
     Value(T),
 }
 
-/// One member that a vendor sent and that has no canonical place: kept under its own name, byte for byte.
+/// A vendor's member without a canonical place, kept byte for byte under its own name.
 #[derive(Debug, Clone)]
-pub struct Pair<'a> {
-    /// The name as it was written, without its quotes.
+pub struct RawMember<'a> {
+    /// Name as written, without its quotes.
     pub name: &'a str,
-    /// The JSON value.
+    /// JSON text of the value.
     pub value: Cow<'a, str>,
 }
 
-/// A conversation's state in canonical words.
+/// State of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Going on.
+    /// In progress.
     Active,
-    /// Over.
+    /// Ended.
     Ended,
     /// Failed at the vendor.
     Error,
     /// Deleted at the vendor.
     Deleted,
-    /// A word that is not in this list; the vendor's own stands in `vendor_data`.
+    /// Any other word; the vendor's is kept in `vendor_data`.
     Other,
 }
 
 impl Status {
-    /// The word as callers see it.
+    /// All states, in the order of the documentation.
+    pub const ALL: &[Status] =
+        &[Status::Active, Status::Ended, Status::Error, Status::Deleted, Status::Other];
+
+    /// State of a word; `None` for a word that is not canonical.
+    pub fn named(word: &str) -> Option<Status> {
+        Status::ALL.iter().copied().find(|status| status.as_str() == word)
+    }
+
+    /// Word in answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Active => "active",
@@ -55,7 +64,7 @@ impl Status {
     }
 }
 
-/// Who wrote a message.
+/// Author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The person.
@@ -66,12 +75,15 @@ pub enum Role {
     System,
     /// A tool that the agent called.
     Tool,
-    /// A word that is not in this list; the vendor's own stands in `vendor_data`.
+    /// Any other word; the vendor's is kept in `vendor_data`.
     Other,
 }
 
 impl Role {
-    /// The word as callers see it.
+    /// All roles, in the order of the documentation.
+    pub const ALL: &[Role] = &[Role::User, Role::Assistant, Role::System, Role::Tool, Role::Other];
+
+    /// Word in answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::User => "user",
@@ -82,7 +94,7 @@ impl Role {
         }
     }
 
-    /// The role of that canonical name.
+    /// Role of a canonical word; [`Role::Other`] for any other word.
     pub fn named(word: &str) -> Role {
         match word {
             "user" => Role::User,
@@ -94,122 +106,124 @@ impl Role {
     }
 }
 
-/// The AI agent in charge. All values are JSON.
+/// AI agent in charge. All values are JSON; an id is a string, or a number that is written as a string.
 #[derive(Debug, Clone, Default)]
 pub struct Agent<'a> {
-    /// The vendor's id of the agent.
+    /// Id at the vendor.
     pub id: Option<Raw<'a>>,
-    /// Its name.
+    /// Name.
     pub name: Option<Raw<'a>>,
-    /// The vendor's word for its state.
+    /// Vendor's word for its state.
     pub status: Option<Raw<'a>>,
 }
 
-/// The person at the other end. All values are JSON.
+/// Person at the other end. All values are JSON; an id is as in [`Agent`].
 #[derive(Debug, Clone, Default)]
 pub struct Contact<'a> {
-    /// The vendor's id of the contact.
+    /// Id at the vendor.
     pub id: Option<Raw<'a>>,
-    /// A phone number or e-mail address.
+    /// Phone number or e-mail address.
     pub address: Option<Raw<'a>>,
 }
 
-/// A file that hangs on a message. All values are JSON.
+/// File attached to a message. All values are JSON; an id is as in [`Agent`].
 #[derive(Debug, Clone, Default)]
 pub struct Attachment<'a> {
-    /// The vendor's id of the file.
+    /// Id at the vendor.
     pub id: Option<Raw<'a>>,
-    /// Where it can be fetched.
+    /// URL of the content.
     pub url: Option<Raw<'a>>,
-    /// Its name.
+    /// Name.
     pub name: Option<Raw<'a>>,
-    /// Its media type.
+    /// Media type.
     pub content_type: Option<Raw<'a>>,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: Option<Raw<'a>>,
 }
 
-/// One message. `attachments` and `rest` point into the lists of [`Messages`].
+/// One message. `attachments` and `unmapped` are ranges of the lists of [`Messages`].
 #[derive(Debug, Clone)]
 pub struct Message<'a> {
-    /// The vendor's id.
-    pub id: Slot<Raw<'a>>,
-    /// Who wrote it.
-    pub role: Slot<Role>,
-    /// What it says, as a JSON string.
-    pub text: Slot<Cow<'a, str>>,
-    /// When it was written or received.
-    pub created_at: Slot<Time<'a>>,
-    /// Its attachments.
+    /// Id at the vendor, as in [`Agent`].
+    pub id: Reported<Raw<'a>>,
+    /// Author.
+    pub role: Reported<Role>,
+    /// Text, as a JSON string.
+    pub text: Reported<Cow<'a, str>>,
+    /// Time of writing or receipt.
+    pub created_at: Reported<Time<'a>>,
+    /// Attachments.
     pub attachments: Range<usize>,
-    /// What has no canonical place.
-    pub rest: Range<usize>,
+    /// Members without a canonical place.
+    pub unmapped: Range<usize>,
 }
 
-/// The messages, oldest first, with the lists that they share: two allocations instead of two for each message.
+/// Messages, oldest first, with the lists that they share, so that a message needs no allocations of its own.
 #[derive(Debug, Clone, Default)]
 pub struct Messages<'a> {
-    /// The messages.
+    /// Messages.
     pub items: Vec<Message<'a>>,
-    /// All attachments, message after message.
+    /// Attachments of all messages.
     pub attachments: Vec<Attachment<'a>>,
-    /// All leftovers, message after message.
-    pub rest: Vec<Pair<'a>>,
+    /// Members without a canonical place, of all messages.
+    pub unmapped: Vec<RawMember<'a>>,
 }
 
-/// Something that the caller should know about an update that was done.
+/// Notice about an update that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// What sort.
+    /// Kind of warning.
     pub code: &'static str,
-    /// The canonical member that it is about.
+    /// Canonical member concerned.
     pub pointer: Option<String>,
-    /// A sentence.
+    /// One sentence.
     pub detail: String,
 }
 
-/// The answer. Adapters write every member out, so that a new one makes the compiler ask each of them.
+/// A conversation. Adapters name every member, so that the compiler finds each adapter that lacks a new one.
 #[derive(Debug, Clone)]
 pub struct Conversation<'a> {
-    /// Title, a JSON string.
-    pub title: Slot<Raw<'a>>,
+    /// Title, as a JSON string.
+    pub title: Reported<Raw<'a>>,
     /// State.
-    pub status: Slot<Status>,
-    /// Put away.
-    pub archived: Slot<bool>,
-    /// Marked as important.
-    pub important: Slot<bool>,
-    /// Free context, any JSON.
-    pub context: Slot<Raw<'a>>,
-    /// Instructions to the model, a JSON string.
-    pub instructions: Slot<Raw<'a>>,
-    /// The agent in charge.
-    pub agent: Slot<Agent<'a>>,
-    /// The person at the other end.
-    pub contact: Slot<Contact<'a>>,
-    /// When it began.
-    pub created_at: Slot<Time<'a>>,
-    /// When it was last changed.
-    pub updated_at: Slot<Time<'a>>,
-    /// When the last message came.
-    pub last_message_at: Slot<Time<'a>>,
-    /// How many messages there are (`messages` may be a window), a JSON number.
-    pub message_count: Slot<Raw<'a>>,
-    /// The messages, oldest first.
+    pub status: Reported<Status>,
+    /// True if archived.
+    pub archived: Reported<bool>,
+    /// True if marked as important.
+    pub important: Reported<bool>,
+    /// Tags, as a JSON list of strings.
+    pub tags: Reported<Raw<'a>>,
+    /// Context, as any JSON.
+    pub context: Reported<Raw<'a>>,
+    /// Instructions to the model, as a JSON string.
+    pub instructions: Reported<Raw<'a>>,
+    /// AI agent in charge.
+    pub agent: Reported<Agent<'a>>,
+    /// Person at the other end.
+    pub contact: Reported<Contact<'a>>,
+    /// Time of creation.
+    pub created_at: Reported<Time<'a>>,
+    /// Time of the last change.
+    pub updated_at: Reported<Time<'a>>,
+    /// Time of the last message.
+    pub last_message_at: Reported<Time<'a>>,
+    /// Number of all messages, as a JSON number; `messages` may be a part of them.
+    pub message_count: Reported<Raw<'a>>,
+    /// Messages, oldest first.
     pub messages: Option<Messages<'a>>,
-    /// What has no canonical place, under the vendor's own names.
-    pub vendor_data: Vec<Pair<'a>>,
-    /// What the caller should know.
+    /// Members without a canonical place, under the vendor's names.
+    pub vendor_data: Vec<RawMember<'a>>,
+    /// Notices for the caller.
     pub warnings: Vec<Warning>,
 }
 
 impl Conversation<'_> {
-    /// By how many bytes at most, as a rule, the JSON text is longer than the vendor's.
+    /// Estimated growth of the JSON text over the vendor's, in bytes; a capacity hint.
     pub fn added(&self) -> usize {
         512 + 64 * self.messages.as_ref().map_or(0, |messages| messages.items.len())
     }
 
-    /// Appends the JSON text. `id` is the canonical one, with the upstream's name.
+    /// Appends the JSON text. `id` is the canonical id; `more` are warnings from elsewhere.
     pub fn write(&self, id: &str, vendor: &str, upstream: &str, more: &[Warning], out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"id\":");
         quote(id, out);
@@ -221,13 +235,14 @@ impl Conversation<'_> {
         member(out, b",\"status\":", &self.status, |status, out| word(status.as_str(), out));
         member(out, b",\"archived\":", &self.archived, boolean);
         member(out, b",\"important\":", &self.important, boolean);
+        member(out, b",\"tags\":", &self.tags, raw);
         member(out, b",\"context\":", &self.context, raw);
         member(out, b",\"instructions\":", &self.instructions, raw);
         member(out, b",\"agent\":", &self.agent, |agent, out| {
-            object(out, &[("id", agent.id), ("name", agent.name), ("status", agent.status)]);
+            object(out, agent.id, &[("name", agent.name), ("status", agent.status)]);
         });
         member(out, b",\"contact\":", &self.contact, |contact, out| {
-            object(out, &[("id", contact.id), ("address", contact.address)]);
+            object(out, contact.id, &[("address", contact.address)]);
         });
         member(out, b",\"created_at\":", &self.created_at, time);
         member(out, b",\"updated_at\":", &self.updated_at, time);
@@ -252,7 +267,7 @@ impl Conversation<'_> {
 impl Messages<'_> {
     fn write(&self, message: &Message<'_>, out: &mut Vec<u8>) {
         let start = out.len();
-        member(out, b",\"id\":", &message.id, raw);
+        member(out, b",\"id\":", &message.id, id);
         member(out, b",\"role\":", &message.role, |role, out| word(role.as_str(), out));
         member(out, b",\"text\":", &message.text, |text, out| out.extend_from_slice(text.as_bytes()));
         member(out, b",\"created_at\":", &message.created_at, time);
@@ -261,8 +276,8 @@ impl Messages<'_> {
             out.extend_from_slice(if at == 0 { b",\"attachments\":[" } else { b"," });
             object(
                 out,
+                file.id,
                 &[
-                    ("id", file.id),
                     ("url", file.url),
                     ("name", file.name),
                     ("content_type", file.content_type),
@@ -273,7 +288,7 @@ impl Messages<'_> {
         if !attachments.is_empty() {
             out.push(b']');
         }
-        vendor_data(self.rest.get(message.rest.clone()).unwrap_or_default(), out);
+        vendor_data(self.unmapped.get(message.unmapped.clone()).unwrap_or_default(), out);
         // Every member was written with a comma before it; the first one opens the object instead.
         match out.get_mut(start) {
             Some(comma) => *comma = b'{',
@@ -283,16 +298,16 @@ impl Messages<'_> {
     }
 }
 
-/// Appends `,"name":` and the value unless the slot is empty.
+/// Appends `,"name":` and the value, unless the member is absent.
 #[inline]
-fn member<T>(out: &mut Vec<u8>, name: &[u8], slot: &Slot<T>, write: impl FnOnce(&T, &mut Vec<u8>)) {
-    if matches!(slot, Slot::Absent) {
+fn member<T>(out: &mut Vec<u8>, name: &[u8], slot: &Reported<T>, write: impl FnOnce(&T, &mut Vec<u8>)) {
+    if matches!(slot, Reported::Absent) {
         return;
     }
     out.extend_from_slice(name);
     match slot {
-        Slot::Value(value) => write(value, out),
-        Slot::Null | Slot::Absent => out.extend_from_slice(b"null"),
+        Reported::Value(value) => write(value, out),
+        Reported::Null | Reported::Absent => out.extend_from_slice(b"null"),
     }
 }
 
@@ -300,7 +315,7 @@ fn raw(value: &Raw<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(value.text().as_bytes());
 }
 
-/// One of our own words, in which nothing needs an escape.
+/// Appends a canonical word, which needs no escapes.
 fn word(word: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(word.as_bytes());
@@ -317,8 +332,19 @@ fn time(value: &Time<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Z\"");
 }
 
-fn object(out: &mut Vec<u8>, members: &[(&str, Option<Raw<'_>>)]) {
+/// Appends an id as a string, with the digits of a number.
+#[inline]
+fn id(value: &Raw<'_>, out: &mut Vec<u8>) {
+    if value.kind() == Kind::Number { word(value.text(), out) } else { raw(value, out) }
+}
+
+fn object(out: &mut Vec<u8>, own_id: Option<Raw<'_>>, members: &[(&str, Option<Raw<'_>>)]) {
     let mut mark = b'{';
+    if let Some(own_id) = own_id {
+        out.extend_from_slice(b"{\"id\":");
+        id(&own_id, out);
+        mark = b',';
+    }
     for (name, value) in members.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
         out.push(mark);
         out.push(b'"');
@@ -333,14 +359,14 @@ fn object(out: &mut Vec<u8>, members: &[(&str, Option<Raw<'_>>)]) {
     out.push(b'}');
 }
 
-fn vendor_data(pairs: &[Pair<'_>], out: &mut Vec<u8>) {
-    for (at, pair) in pairs.iter().enumerate() {
+fn vendor_data(members: &[RawMember<'_>], out: &mut Vec<u8>) {
+    for (at, member) in members.iter().enumerate() {
         out.extend_from_slice(if at == 0 { b",\"vendor_data\":{\"" } else { b",\"" });
-        out.extend_from_slice(pair.name.as_bytes());
+        out.extend_from_slice(member.name.as_bytes());
         out.extend_from_slice(b"\":");
-        out.extend_from_slice(pair.value.as_bytes());
+        out.extend_from_slice(member.value.as_bytes());
     }
-    if !pairs.is_empty() {
+    if !members.is_empty() {
         out.push(b'}');
     }
 }

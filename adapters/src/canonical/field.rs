@@ -1,81 +1,63 @@
-//! The members of the canonical schema.
+//! Members of the canonical schema.
 
-/// A member that callers may set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Field {
-    /// What the vendor's AI agent should know about this conversation: object, string or null.
-    Context,
-    /// The conversation's title: string or null.
-    Title,
-    /// Instructions to the AI model: string or null.
-    Instructions,
-    /// The agent in charge: `{"id": string}`.
-    Agent,
-    /// The person at the other end: `{"id": string}`.
-    Contact,
-    /// Put away.
-    Archived,
-    /// Marked as important.
-    Important,
+macro_rules! fields {
+    ($($name:ident = $text:literal, $pointer:literal, $about:literal;)*) => {
+        /// Members that an update can set, at the vendors that have them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Field {
+            $(#[doc = $about] $name,)*
+        }
+
+        impl Field {
+            /// All fields, in the order of the documentation.
+            pub const ALL: &[Field] = &[$(Field::$name),*];
+
+            /// Name in requests and answers.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Field::$name => $text,)*
+                }
+            }
+
+            /// Field of a name.
+            pub fn named(name: &str) -> Option<Field> {
+                match name {
+                    $($text => Some(Field::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// JSON pointer of the value that a vendor's member stands for.
+            pub fn pointer(self) -> &'static str {
+                match self {
+                    $(Field::$name => $pointer,)*
+                }
+            }
+
+            /// One sentence of documentation.
+            pub fn about(self) -> &'static str {
+                match self {
+                    $(Field::$name => $about,)*
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    Context = "context", "/context", "What the vendor's AI agent should know about this conversation.";
+    Title = "title", "/title", "The conversation's title.";
+    Instructions = "instructions", "/instructions", "Instructions to the AI model.";
+    Agent = "agent", "/agent/id", "The AI agent in charge.";
+    Contact = "contact", "/contact/id", "The contact to attach.";
+    Archived = "archived", "/archived", "Whether the conversation is put away.";
+    Important = "important", "/important", "Whether the conversation is marked as important.";
+    Status = "status", "/status", "The conversation's state.";
+    Tags = "tags", "/tags", "The conversation's tags.";
 }
 
 impl Field {
-    /// Every field, in the order of the documentation.
-    pub const ALL: [Field; 7] = [
-        Field::Context,
-        Field::Title,
-        Field::Instructions,
-        Field::Agent,
-        Field::Contact,
-        Field::Archived,
-        Field::Important,
-    ];
-
-    /// The member's name in requests and answers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Field::Context => "context",
-            Field::Title => "title",
-            Field::Instructions => "instructions",
-            Field::Agent => "agent",
-            Field::Contact => "contact",
-            Field::Archived => "archived",
-            Field::Important => "important",
-        }
-    }
-
-    /// The field of that name.
-    pub fn named(name: &str) -> Option<Field> {
-        Field::ALL.into_iter().find(|field| field.name() == name)
-    }
-
-    /// The JSON pointer of the value that a vendor's member stands for.
-    pub fn pointer(self) -> &'static str {
-        match self {
-            Field::Context => "/context",
-            Field::Title => "/title",
-            Field::Instructions => "/instructions",
-            Field::Agent => "/agent/id",
-            Field::Contact => "/contact/id",
-            Field::Archived => "/archived",
-            Field::Important => "/important",
-        }
-    }
-
-    /// One sentence for documentation.
-    pub fn about(self) -> &'static str {
-        match self {
-            Field::Context => "What the vendor's AI agent should know about this conversation.",
-            Field::Title => "The conversation's title.",
-            Field::Instructions => "Instructions to the AI model.",
-            Field::Agent => "The AI agent in charge.",
-            Field::Contact => "The contact to attach.",
-            Field::Archived => "Whether the conversation is put away.",
-            Field::Important => "Whether the conversation is marked as important.",
-        }
-    }
-
-    /// Members of the field's object that answers have but requests may not set.
+    /// Members of the field's object that answers have and updates cannot set.
     pub fn read_only_members(self) -> &'static [&'static str] {
         match self {
             Field::Agent => &["name", "status"],
@@ -85,10 +67,10 @@ impl Field {
     }
 }
 
-/// The request member that carries a vendor's own members.
+/// Request member that carries a vendor's own members.
 pub const VENDOR_FIELDS: &str = "vendor_fields";
 
-/// Members of an answer that no request can set.
+/// Members of an answer that an update cannot set, except [`Field::Status`] where a vendor has a row for it.
 pub const READ_ONLY: [&str; 11] = [
     "id",
     "vendor",

@@ -1,4 +1,4 @@
-//! The canonical side: what callers send ([`Patch`]) and what they get ([`Conversation`]).
+//! Canonical requests ([`Patch`]) and answers ([`Conversation`]).
 
 mod conversation;
 mod field;
@@ -6,7 +6,7 @@ mod patch;
 mod time;
 
 pub use conversation::{
-    Agent, Attachment, Contact, Conversation, Message, Messages, Pair, Role, Slot, Status, Warning,
+    Agent, Attachment, Contact, Conversation, Message, Messages, RawMember, Reported, Role, Status, Warning,
 };
 pub use field::{Field, READ_ONLY, VENDOR_FIELDS};
 pub use patch::{Fault, FaultCode, Patch, pointer};

@@ -1,20 +1,28 @@
-//! What a caller wants changed, and what can be wrong with it.
+//! A caller's update, and the faults that it can have.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use crate::json::{Key, Kind, Malformed, Raw, Reader};
+use bytes::Bytes;
 
-/// A canonical body: its members as they were written. Absent, null and value stay three different things.
+use crate::json::{JsonError, Key, Kind, Raw, Reader};
+
+/// A canonical update. Absent, null and value are three different states of a member.
 #[derive(Debug)]
 pub struct Patch<'a> {
+    source: &'a Bytes,
     whole: Raw<'a>,
     members: Vec<(Key<'a>, Raw<'a>)>,
 }
 
 impl<'a> Patch<'a> {
-    /// Reads a body. Only its syntax is judged here (JSON, no member twice at any depth, at most 128 levels);
-    /// what the members mean depends on the vendor.
-    pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+    /// Parses a body. Checks only the syntax: JSON, no member twice at any depth, at most 128 levels. The meaning of
+    /// the members depends on the vendor.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the body is not such JSON.
+    pub fn parse(body: &'a Bytes) -> Result<Self, JsonError> {
         let mut reader = Reader::strict(body)?;
         let mut members = Vec::new();
         let whole = if reader.peek()? == Kind::Object {
@@ -29,63 +37,79 @@ impl<'a> Patch<'a> {
             reader.raw()?
         };
         reader.end()?;
-        Ok(Patch { whole, members })
+        Ok(Patch { source: body, whole, members })
     }
 
-    /// What sort of JSON value the body is.
+    /// The body that was parsed.
+    pub fn source(&self) -> &'a Bytes {
+        self.source
+    }
+
+    /// Place in the body of one of its values; `None` for a value from elsewhere.
+    pub(crate) fn place(&self, value: Raw<'a>) -> Option<Range<usize>> {
+        let start = value.text().as_ptr().addr().checked_sub(self.source.as_ptr().addr())?;
+        let end = start + value.text().len();
+        (end <= self.source.len()).then_some(start..end)
+    }
+
+    /// Kind of JSON value that the body is.
     pub fn kind(&self) -> Kind {
         self.whole.kind()
     }
 
-    /// The members, in the order in which they were written.
+    /// Members, in the order of the body.
     pub fn members(&self) -> &[(Key<'a>, Raw<'a>)] {
         &self.members
     }
 
-    /// The member of that name.
+    /// Value of a member.
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
         self.members.iter().find(|(key, _)| key.name() == name).map(|(_, value)| *value)
     }
 }
 
-/// One thing that is wrong with a canonical body.
+/// A fault of a canonical update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// JSON pointer (RFC 6901) to the member.
     pub pointer: String,
-    /// What sort of fault.
+    /// Kind of fault.
     pub code: FaultCode,
-    /// A sentence that says what to do.
+    /// A sentence that names the correction.
     pub detail: String,
 }
 
-/// The closed list of faults.
+/// Kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultCode {
-    /// A member of no schema.
+    /// A member that is not in the schema.
     UnknownField,
-    /// A member of answers that cannot be written.
+    /// A member that answers have and updates cannot set.
     ReadOnlyField,
     /// A canonical member that this vendor lacks.
     UnsupportedField,
-    /// Not the type that the schema or the vendor asks for.
+    /// A type that the schema or the vendor does not allow.
     WrongType,
-    /// The vendor has no way to clear this.
+    /// Null for a member that the vendor cannot clear.
     NullNotAllowed,
-    /// Longer than the vendor takes.
+    /// A value longer than the vendor allows.
     TooLong,
-    /// Shorter than the vendor takes.
+    /// A value shorter than the vendor allows.
     TooShort,
-    /// Nothing to change.
+    /// An update without changes.
     EmptyPatch,
-    /// The vendor's conversation cannot be read back, so nothing can be merged into it.
+    /// A merge into a context that cannot be read back.
     MergeUnsupported,
-    /// Vendor members that are switched off, or that the same body sets already.
+    /// Vendor members that are not allowed, or that the same body already sets.
     VendorFieldRefused,
+    /// Members that the vendor sets by different calls.
+    CannotCombine,
+    /// A word that the vendor does not take for the member.
+    UnknownValue,
 }
 
 impl FaultCode {
-    /// The code as callers see it.
+    /// Code in answers.
     pub fn as_str(self) -> &'static str {
         match self {
             FaultCode::UnknownField => "unknown-field",
@@ -98,11 +122,13 @@ impl FaultCode {
             FaultCode::EmptyPatch => "empty-patch",
             FaultCode::MergeUnsupported => "merge-unsupported",
             FaultCode::VendorFieldRefused => "vendor-field-refused",
+            FaultCode::CannotCombine => "cannot-combine",
+            FaultCode::UnknownValue => "unknown-value",
         }
     }
 
-    /// Every code, for documentation.
-    pub const ALL: [FaultCode; 10] = [
+    /// All codes.
+    pub const ALL: [FaultCode; 12] = [
         FaultCode::UnknownField,
         FaultCode::ReadOnlyField,
         FaultCode::UnsupportedField,
@@ -113,15 +139,17 @@ impl FaultCode {
         FaultCode::EmptyPatch,
         FaultCode::MergeUnsupported,
         FaultCode::VendorFieldRefused,
+        FaultCode::CannotCombine,
+        FaultCode::UnknownValue,
     ];
 
-    /// Whether `Prefer: handling=lenient` may leave such a member out.
+    /// Returns true if `Prefer: handling=lenient` leaves such a member out.
     pub fn is_lenient(self) -> bool {
         matches!(self, FaultCode::UnknownField | FaultCode::ReadOnlyField | FaultCode::UnsupportedField)
     }
 }
 
-/// A JSON pointer below `base` to the member `name`.
+/// JSON pointer of the member `name` below `base`.
 pub fn pointer(base: &str, name: &str) -> String {
     let escaped: Cow<'_, str> = if name.contains(['~', '/']) {
         Cow::Owned(name.replace('~', "~0").replace('/', "~1"))

@@ -1,21 +1,21 @@
-//! Times: RFC 3339 in, RFC 3339 in UTC with `Z` out, the fraction as it was written.
+//! Times: RFC 3339 or Unix seconds in, RFC 3339 in UTC with `Z` out. A fraction keeps its digits.
 
 use std::borrow::Cow;
 
-use crate::json::Raw;
+use crate::json::{Kind, Raw};
 
-/// A moment, as the text before its `Z`: `2024-06-14T15:45:34.000`. Such texts sort as the moments do.
+/// A time in UTC, as the text before its `Z`: `2024-06-14T15:45:34.000`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time<'a>(Cow<'a, str>);
 
 impl<'a> Time<'a> {
-    /// Reads a JSON string that holds a time. Without an offset UTC is meant. `None` for anything else.
+    /// Reads a JSON string with an RFC 3339 time; a missing offset means UTC. `None` for anything else.
     pub fn read(value: Raw<'a>) -> Option<Self> {
-        // A time needs no escapes; a written one is no time that any vendor sends.
+        // No character of a time needs an escape.
         Time::parse(value.inner()?)
     }
 
-    /// Reads `2024-06-14T15:45:34.5+02:00` and its relatives.
+    /// Reads an RFC 3339 time, such as `2024-06-14T15:45:34.5+02:00`; a missing offset means UTC.
     pub fn parse(text: &'a str) -> Option<Self> {
         let bytes = text.as_bytes();
         let (head, _) = bytes.split_first_chunk::<19>()?;
@@ -76,12 +76,38 @@ impl<'a> Time<'a> {
         Some(Time(Cow::Owned(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{seconds}"))))
     }
 
-    /// The text before the `Z`.
+    /// Reads a JSON number of seconds since 1970-01-01T00:00:00Z, with or without a fraction, as some vendors send
+    /// times. `None` for anything else, for an exponent, and outside of the years 0 to 9999.
+    pub fn from_unix_seconds(value: Raw<'a>) -> Option<Self> {
+        if value.kind() != Kind::Number {
+            return None;
+        }
+        let text = value.text();
+        let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
+        let seconds: i64 = whole.parse().ok()?;
+        // A negative number with a fraction would have to be rounded down.
+        let digits = fraction.strip_prefix('.').unwrap_or("0");
+        if !digits.bytes().all(|b| b.is_ascii_digit())
+            || (seconds < 0 || whole == "-0") && !fraction.is_empty()
+        {
+            return None;
+        }
+        let (year, month, day) = civil(seconds.div_euclid(24 * 3600));
+        let of_day = seconds.rem_euclid(24 * 3600);
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        (0..=9999).contains(&year).then(|| {
+            Time(Cow::Owned(format!(
+                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}"
+            )))
+        })
+    }
+
+    /// Text before the `Z`.
     pub fn local(&self) -> &str {
         &self.0
     }
 
-    /// Compares two moments: whole seconds first, then the fractions, of which `.5` and `.500` are one.
+    /// Compares whole seconds, then fractions; `.5` equals `.500`.
     pub fn compare(&self, other: &Time<'_>) -> std::cmp::Ordering {
         let key = |time: &str| {
             let (whole, fraction) = time.split_at_checked(19).unwrap_or((time, ""));

@@ -1,15 +1,15 @@
-//! JSON as spans: a text is walked once, checked wholly, and what nobody interprets is passed on byte for byte.
+//! JSON as spans of its text: one validating pass, and values that are passed on byte for byte.
 //!
-//! A `Value` tree would lose the spelling of numbers and cost an allocation for every leaf; a derived struct would
-//! lose the members that it does not know. Here a value is the slice of text where it stands ([`Raw`]), and
-//! [`Reader`] proves on its way that the slice is JSON (RFC 8259) without repeated member names (RFC 7493).
+//! A tree of values would lose the spelling of numbers and allocate for every leaf; a derived struct would lose the
+//! members that it does not know. A [`Raw`] is a slice of the text, and [`Reader`] validates it as JSON (RFC 8259)
+//! without repeated member names (RFC 7493).
 
-mod malformed;
+mod error;
 mod reader;
 mod text;
 mod value;
 
-pub use malformed::Malformed;
+pub use error::{JsonError, JsonErrorKind};
 pub use reader::Reader;
 pub use text::{compact, quote, quoted, unescape};
 pub use value::{Key, Kind, Raw};

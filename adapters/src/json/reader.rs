@@ -1,42 +1,52 @@
-//! The walk over one JSON text.
+//! Reader of one JSON text.
 
 use std::borrow::Cow;
 
 use wide::u8x16;
 
-use super::malformed::{Malformed, Wrong};
+use super::error::{JsonError, JsonErrorKind};
 use super::value::{Key, Kind, Raw};
 
-/// Objects and arrays may nest this deep; deeper texts are refused, so that no reader after us needs a deep stack.
+/// Maximum nesting of objects and arrays. It bounds the stack of every later reader of the same text.
 const MAX_DEPTH: usize = 128;
 
-/// Room for the names of the objects that are open at once in most texts.
+/// Initial capacity for the names of the open objects.
 const NAMES: usize = 32;
 
-/// Up to this many members are compared pairwise; beyond it a sort finds the repeated name.
+/// Number of members up to which names are compared in pairs; larger objects are sorted instead.
 const PAIRWISE: usize = 16;
 
-/// A cursor over one JSON text. Every step checks what it passes.
+/// Cursor over one JSON text. Every step validates the text that it passes.
+///
+/// After an error the position is unspecified and the reader should be dropped.
 #[derive(Debug)]
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
-    /// I-JSON: an escape that is half of a surrogate pair is refused.
+    /// True for I-JSON (RFC 7493), which refuses an escape that is half of a surrogate pair.
     strict: bool,
-    /// Names seen in the objects that are open, innermost last.
+    /// Member names of the open objects, innermost last.
     names: Vec<Key<'a>>,
 }
 
-type Walk<T> = Result<T, Malformed>;
+type Walk<T> = Result<T, JsonError>;
 
 impl<'a> Reader<'a> {
-    /// A reader of what a caller sent: I-JSON, so lone surrogates are refused too.
+    /// Reader for callers' bodies: I-JSON (RFC 7493), without lone surrogates.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes are not UTF-8.
     pub fn strict(bytes: &'a [u8]) -> Walk<Self> {
         Ok(Reader { names: Vec::with_capacity(NAMES), ..Reader::over(utf8(bytes)?, true) })
     }
 
-    /// A reader of what a vendor sent. A lone surrogate escape (an emoji cut in half by the vendor) is passed on.
+    /// Reader for vendors' answers, which may contain lone surrogates, such as an emoji cut in half.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes are not UTF-8.
     pub fn lenient(bytes: &'a [u8]) -> Walk<Self> {
         Ok(Reader { names: Vec::with_capacity(NAMES), ..Reader::over(utf8(bytes)?, false) })
     }
@@ -53,8 +63,8 @@ impl<'a> Reader<'a> {
         self.bytes().get(self.at).copied()
     }
 
-    fn fail<T>(&self, wrong: Wrong) -> Walk<T> {
-        Err(Malformed::new(self.at, wrong))
+    fn fail<T>(&self, kind: JsonErrorKind) -> Walk<T> {
+        Err(JsonError::new(self.at, kind))
     }
 
     #[inline]
@@ -64,7 +74,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What stands next, after white space.
+    /// Skips white space and returns the kind of the next value.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no value begins here.
     pub fn peek(&mut self) -> Walk<Kind> {
         self.space();
         match self.byte() {
@@ -74,22 +88,26 @@ impl<'a> Reader<'a> {
             Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
             Some(b't' | b'f') => Ok(Kind::Boolean),
             Some(b'n') => Ok(Kind::Null),
-            Some(_) => self.fail(Wrong::NoValue),
-            None => self.fail(Wrong::EndsBeforeValue),
+            Some(_) => self.fail(JsonErrorKind::NoValue),
+            None => self.fail(JsonErrorKind::EndsBeforeValue),
         }
     }
 
-    /// Walks the object that stands next: `each` gets a member's name and must walk over its value.
+    /// Reads an object. `each` gets the name of a member and must read its value.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no valid object follows, a name is repeated, or `each` fails.
     pub fn object(&mut self, mut each: impl FnMut(Key<'a>, &mut Reader<'a>) -> Walk<()>) -> Walk<()> {
-        self.open(b'{', Wrong::NoObject)?;
+        self.open(b'{', JsonErrorKind::NoObject)?;
         let first_name = self.names.len();
-        let mut sorts = 0;
+        let mut filter = 0;
         self.space();
         if self.byte() == Some(b'}') {
             return self.close();
         }
         loop {
-            let key = self.key(first_name, &mut sorts)?;
+            let key = self.key(first_name, &mut filter)?;
             each(key, self)?;
             self.space();
             match self.byte() {
@@ -98,14 +116,18 @@ impl<'a> Reader<'a> {
                     self.end_names(first_name)?;
                     return self.close();
                 }
-                _ => return self.fail(Wrong::NoObjectEnd),
+                _ => return self.fail(JsonErrorKind::NoObjectEnd),
             }
         }
     }
 
-    /// Walks the array that stands next: `each` must walk over one item.
+    /// Reads an array. `each` must read one item.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no valid array follows, or `each` fails.
     pub fn array(&mut self, mut each: impl FnMut(&mut Reader<'a>) -> Walk<()>) -> Walk<()> {
-        self.open(b'[', Wrong::NoArray)?;
+        self.open(b'[', JsonErrorKind::NoArray)?;
         self.space();
         if self.byte() == Some(b']') {
             return self.close();
@@ -116,42 +138,50 @@ impl<'a> Reader<'a> {
             match self.byte() {
                 Some(b',') => self.at += 1,
                 Some(b']') => return self.close(),
-                _ => return self.fail(Wrong::NoArrayEnd),
+                _ => return self.fail(JsonErrorKind::NoArrayEnd),
             }
         }
     }
 
-    /// Walks over the value that stands next, whatever it is, and gives it as it was written.
+    /// Reads a value of any kind and returns it as written.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no valid value follows.
     pub fn raw(&mut self) -> Walk<Raw<'a>> {
         self.space();
         let start = self.at;
         self.value()?;
         match self.text.get(start..self.at) {
             Some(text) => Ok(Raw(text)),
-            None => self.fail(Wrong::NoValue),
+            None => self.fail(JsonErrorKind::NoValue),
         }
     }
 
-    /// How many bytes were not walked over yet.
+    /// Number of bytes that are not read yet.
     pub fn left(&self) -> usize {
         self.text.len().saturating_sub(self.at)
     }
 
-    /// Where the next value starts, for [`Reader::since`].
+    /// Position of the next value, for [`Reader::since`].
     pub fn mark(&mut self) -> usize {
         self.space();
         self.at
     }
 
-    /// The whole value that was walked over since the mark.
+    /// The value that was read since [`Reader::mark`].
     pub fn since(&self, mark: usize) -> Raw<'a> {
         self.text.get(mark..self.at).map_or(Raw::NULL, Raw)
     }
 
-    /// Nothing but white space may follow.
+    /// Reads the end of the text.
+    ///
+    /// # Errors
+    ///
+    /// Fails if anything but white space follows.
     pub fn end(&mut self) -> Walk<()> {
         self.space();
-        if self.at == self.text.len() { Ok(()) } else { self.fail(Wrong::TextBehind) }
+        if self.at == self.text.len() { Ok(()) } else { self.fail(JsonErrorKind::TextBehind) }
     }
 
     fn skip(&mut self) -> Walk<()> {
@@ -159,7 +189,7 @@ impl<'a> Reader<'a> {
         self.value()
     }
 
-    /// Walks over the value that starts here.
+    /// Reads the value that starts at the current byte.
     fn value(&mut self) -> Walk<()> {
         match self.byte() {
             Some(b'"') => self.string().map(|_| ()),
@@ -169,18 +199,18 @@ impl<'a> Reader<'a> {
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(_) => self.fail(Wrong::NoValue),
-            None => self.fail(Wrong::EndsBeforeValue),
+            Some(_) => self.fail(JsonErrorKind::NoValue),
+            None => self.fail(JsonErrorKind::EndsBeforeValue),
         }
     }
 
-    fn open(&mut self, bracket: u8, wrong: Wrong) -> Walk<()> {
+    fn open(&mut self, bracket: u8, kind: JsonErrorKind) -> Walk<()> {
         self.space();
         if self.byte() != Some(bracket) {
-            return self.fail(wrong);
+            return self.fail(kind);
         }
         if self.depth == MAX_DEPTH {
-            return self.fail(Wrong::TooDeep);
+            return self.fail(JsonErrorKind::TooDeep);
         }
         self.depth += 1;
         self.at += 1;
@@ -193,34 +223,33 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a name and its colon. `sorts` has a bit for each sort of name that the object had so far: only where the
-    /// bit is set may the name have been given before.
+    /// Reads a name and its colon. `filter` is a 64-bit Bloom filter of the names in this object.
     #[inline(always)]
-    fn key(&mut self, first_name: usize, sorts: &mut u64) -> Walk<Key<'a>> {
+    fn key(&mut self, first_name: usize, filter: &mut u64) -> Walk<Key<'a>> {
         self.space();
         if self.byte() != Some(b'"') {
-            return self.fail(Wrong::NoName);
+            return self.fail(JsonErrorKind::NoName);
         }
         let start = self.at;
         let key = self.string()?;
         self.space();
         if self.byte() != Some(b':') {
-            return self.fail(Wrong::NoColon);
+            return self.fail(JsonErrorKind::NoColon);
         }
         self.at += 1;
-        let sort = key.sort();
-        if *sorts & sort != 0 {
+        let bit = key.filter_bit();
+        if *filter & bit != 0 {
             let seen = self.names.get(first_name..).unwrap_or_default();
             if seen.len() <= PAIRWISE && seen.iter().any(|other| same_name(other, &key)) {
-                return Err(Malformed::new(start, Wrong::Twice));
+                return Err(JsonError::new(start, JsonErrorKind::Twice));
             }
         }
-        *sorts |= sort;
+        *filter |= bit;
         self.names.push(key);
         Ok(key)
     }
 
-    /// Forgets the names of the object that ends here; a large one is checked only now.
+    /// Removes the names of the object that ends here. The names of a large object are compared only now.
     fn end_names(&mut self, first_name: usize) -> Walk<()> {
         let seen = self.names.get(first_name..).unwrap_or_default();
         if seen.len() > PAIRWISE {
@@ -228,14 +257,14 @@ impl<'a> Reader<'a> {
             names.sort_unstable();
             let twice = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
             if twice {
-                return self.fail(Wrong::TwiceInThis);
+                return self.fail(JsonErrorKind::TwiceInThis);
             }
         }
         self.names.truncate(first_name);
         Ok(())
     }
 
-    /// Walks over the string that stands next. Most have no escapes: that case is kept short, to be inlined.
+    /// Reads a string. The case without escapes is the common one and is inlined.
     #[inline(always)]
     fn string(&mut self) -> Walk<Key<'a>> {
         let start = self.at + 1;
@@ -248,7 +277,7 @@ impl<'a> Reader<'a> {
         Ok(Key { written: self.text.get(start..end).unwrap_or_default(), escaped })
     }
 
-    /// The same from the first byte on that does not stand for itself; gives where the closing quote is.
+    /// Reads the rest of a string from its first special byte on; returns the position of the closing quote.
     #[inline(never)]
     fn escaped_string(&mut self, special: usize) -> Walk<usize> {
         self.at = special;
@@ -256,8 +285,8 @@ impl<'a> Reader<'a> {
             match self.byte() {
                 Some(b'"') => return Ok(self.at),
                 Some(b'\\') => self.escape()?,
-                Some(_) => return self.fail(Wrong::Control),
-                None => return self.fail(Wrong::EndsInString),
+                Some(_) => return self.fail(JsonErrorKind::Control),
+                None => return self.fail(JsonErrorKind::EndsInString),
             }
             self.at += plain_run(self.bytes().get(self.at..).unwrap_or_default());
         }
@@ -273,26 +302,26 @@ impl<'a> Reader<'a> {
             Some(b'u') => {
                 let unit = self.hex4()?;
                 match unit {
-                    0xDC00..=0xDFFF if self.strict => self.fail(Wrong::LoneSurrogate),
+                    0xDC00..=0xDFFF if self.strict => self.fail(JsonErrorKind::LoneSurrogate),
                     0xD800..=0xDBFF if self.strict => {
                         if self.byte() != Some(b'\\') || self.bytes().get(self.at + 1) != Some(&b'u') {
-                            return self.fail(Wrong::LoneSurrogate);
+                            return self.fail(JsonErrorKind::LoneSurrogate);
                         }
                         self.at += 1;
                         match self.hex4()? {
                             0xDC00..=0xDFFF => Ok(()),
-                            _ => self.fail(Wrong::LoneSurrogate),
+                            _ => self.fail(JsonErrorKind::LoneSurrogate),
                         }
                     }
                     _ => Ok(()),
                 }
             }
-            Some(_) => self.fail(Wrong::NoSuchEscape),
-            None => self.fail(Wrong::EndsInString),
+            Some(_) => self.fail(JsonErrorKind::NoSuchEscape),
+            None => self.fail(JsonErrorKind::EndsInString),
         }
     }
 
-    /// Stands on the `u` of `\uXXXX`; leaves behind the fourth digit.
+    /// Reads `uXXXX`, the part of an escape after its backslash.
     fn hex4(&mut self) -> Walk<u32> {
         let digits =
             self.text.get(self.at + 1..self.at + 5).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -301,7 +330,7 @@ impl<'a> Reader<'a> {
                 self.at += 5;
                 Ok(unit)
             }
-            None => self.fail(Wrong::NoHex),
+            None => self.fail(JsonErrorKind::NoHex),
         }
     }
 
@@ -310,7 +339,7 @@ impl<'a> Reader<'a> {
             self.at += word.len();
             return Ok(());
         }
-        self.fail(Wrong::NoValue)
+        self.fail(JsonErrorKind::NoValue)
     }
 
     fn number(&mut self) -> Walk<()> {
@@ -319,36 +348,71 @@ impl<'a> Reader<'a> {
         }
         match self.byte() {
             Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.digits(Wrong::NoDigit)?,
-            _ => return self.fail(Wrong::NoDigit),
+            Some(b'1'..=b'9') => self.digits(JsonErrorKind::NoDigit)?,
+            _ => return self.fail(JsonErrorKind::NoDigit),
         }
         if self.byte() == Some(b'.') {
             self.at += 1;
-            self.digits(Wrong::NoFraction)?;
+            self.digits(JsonErrorKind::NoFraction)?;
         }
         if let Some(b'e' | b'E') = self.byte() {
             self.at += 1;
             if let Some(b'+' | b'-') = self.byte() {
                 self.at += 1;
             }
-            self.digits(Wrong::NoExponent)?;
+            self.digits(JsonErrorKind::NoExponent)?;
         }
         Ok(())
     }
 
-    fn digits(&mut self, wrong: Wrong) -> Walk<()> {
+    fn digits(&mut self, kind: JsonErrorKind) -> Walk<()> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.byte() {
             self.at += 1;
         }
-        if self.at == start { self.fail(wrong) } else { Ok(()) }
+        if self.at == start { self.fail(kind) } else { Ok(()) }
+    }
+}
+
+impl<'a> Raw<'a> {
+    /// Reader over this value, which is known to be well-formed.
+    pub fn reader(self) -> Reader<'a> {
+        Reader::over(self.text(), false)
+    }
+
+    /// Members of an object; empty for any other kind.
+    pub fn members(self) -> Vec<(Key<'a>, Raw<'a>)> {
+        let mut members = Vec::new();
+        if self.kind() == Kind::Object {
+            // A `Raw` was checked when it was read, so this walk cannot fail.
+            let walked = self.reader().object(|key, reader| {
+                members.push((key, reader.raw()?));
+                Ok(())
+            });
+            debug_assert!(walked.is_ok(), "a raw value is well-formed");
+        }
+        members
+    }
+
+    /// Items of an array; empty for any other kind.
+    pub fn items(self) -> Vec<Raw<'a>> {
+        let mut items = Vec::new();
+        if self.kind() == Kind::Array {
+            let walked = self.reader().array(|reader| {
+                items.push(reader.raw()?);
+                Ok(())
+            });
+            debug_assert!(walked.is_ok(), "a raw value is well-formed");
+        }
+        items
     }
 }
 
 fn utf8(bytes: &[u8]) -> Walk<&str> {
-    simdutf8::compat::from_utf8(bytes).map_err(|e| Malformed::new(e.valid_up_to(), Wrong::NotUtf8))
+    simdutf8::compat::from_utf8(bytes).map_err(|e| JsonError::new(e.valid_up_to(), JsonErrorKind::NotUtf8))
 }
 
+#[inline(always)]
 fn same_name(one: &Key<'_>, other: &Key<'_>) -> bool {
     if one.escaped || other.escaped { one.name() == other.name() } else { one.written == other.written }
 }
@@ -358,7 +422,7 @@ fn is_plain(byte: u8) -> bool {
     byte >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
-/// The same for sixteen bytes at once: a bit for each that is not plain, the lowest for the first.
+/// Bit mask of the special bytes of a block; the lowest bit is the first byte.
 #[inline]
 fn special(block: [u8; 16]) -> u32 {
     let block = u8x16::new(block);
@@ -368,8 +432,8 @@ fn special(block: [u8; 16]) -> u32 {
     special.to_bitmask()
 }
 
-/// How many bytes from the start stand for themselves in a string, which is where most of a reading goes. One block
-/// holds nearly every name; the last bytes of a text are looked at one by one.
+/// Number of leading bytes that need no escape. Most of the reading time is spent here; one block holds most names, and
+/// the last bytes of a text are examined one by one.
 #[inline]
 fn plain_run(bytes: &[u8]) -> usize {
     let mut rest = bytes;

@@ -1,12 +1,10 @@
-//! Strings in and out of their quotes, and objects without their white space.
+//! Escaping and unescaping of strings, and removal of white space.
 
 use std::borrow::Cow;
 
-use super::value::Raw;
-
-/// The text that the inside of a JSON string stands for. Half of a surrogate pair becomes U+FFFD.
+/// Unescapes the text between the quotes of a JSON string. Half of a surrogate pair becomes U+FFFD.
 pub fn unescape(written: &str) -> Cow<'_, str> {
-    // Most of these are short: a plain loop is over before a clever search begins.
+    // Most texts are short: a plain loop is faster than a vectorised search.
     let Some(first) = written.bytes().position(|byte| byte == b'\\') else { return Cow::Borrowed(written) };
     let (plain, mut rest) = written.split_at(first);
     let mut text = String::with_capacity(written.len());
@@ -36,7 +34,7 @@ pub fn unescape(written: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Reads `XXXX`, and a second half if the first asks for it; gives the character and what follows.
+/// Decodes `XXXX` and the other half of a surrogate pair; returns the character and the remaining text.
 fn code_point(after_u: &str) -> (char, &str) {
     let unit = |digits: &str| digits.get(..4).and_then(|d| u32::from_str_radix(d, 16).ok());
     let behind = after_u.get(4..).unwrap_or_default();
@@ -54,7 +52,7 @@ fn code_point(after_u: &str) -> (char, &str) {
     (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), behind)
 }
 
-/// Appends `text` as a JSON string, quotes included.
+/// Appends `text` as a JSON string with its quotes.
 pub fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text;
@@ -76,17 +74,17 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// `text` as a JSON string.
+/// Returns `text` as a JSON string with its quotes.
 pub fn quoted(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len() + 2);
     quote(text, &mut out);
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// A value without the white space between its tokens; everything else as it was written.
-pub fn compact(value: Raw<'_>) -> String {
-    let mut out = String::with_capacity(value.text().len());
-    let mut rest = value.text();
+/// Removes the white space between the tokens of a JSON text.
+pub fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
     while let Some(at) = rest.find(['"', ' ', '\t', '\n', '\r']) {
         let (before, found) = rest.split_at(at);
         out.push_str(before);
@@ -103,7 +101,7 @@ pub fn compact(value: Raw<'_>) -> String {
     out
 }
 
-/// Where the string that starts here ends, behind its closing quote.
+/// Length of the JSON string at the start of `text`, with its quotes.
 fn string_end(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {

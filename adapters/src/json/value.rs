@@ -1,29 +1,28 @@
-//! Values and names as they were written: slices of the text, never decoded unless somebody asks.
+//! Values and names as slices of the text, decoded on demand.
 
 use std::borrow::Cow;
 
-use super::reader::Reader;
 use super::text::unescape;
 
-/// What sort of value stands somewhere.
+/// Kinds of JSON values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `{…}`
+    /// `{…}`.
     Object,
-    /// `[…]`
+    /// `[…]`.
     Array,
-    /// `"…"`
+    /// `"…"`.
     String,
-    /// digits
+    /// Digits.
     Number,
-    /// `true` or `false`
+    /// `true` or `false`.
     Boolean,
-    /// `null`
+    /// `null`.
     Null,
 }
 
 impl Kind {
-    /// The kind with its article, for messages.
+    /// Name with its article, for messages.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Object => "an object",
@@ -36,7 +35,7 @@ impl Kind {
     }
 }
 
-/// One JSON value, exactly as it was written.
+/// One valid JSON value, exactly as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raw<'a>(pub(super) &'a str);
 
@@ -44,12 +43,17 @@ impl<'a> Raw<'a> {
     /// The JSON literal `null`.
     pub const NULL: Raw<'static> = Raw("null");
 
-    /// The text of the value.
+    /// A value whose text is known to be JSON.
+    pub(crate) fn trusted(text: &'a str) -> Self {
+        Raw(text)
+    }
+
+    /// JSON text of the value.
     pub fn text(self) -> &'a str {
         self.0
     }
 
-    /// What it is.
+    /// Kind of the value.
     pub fn kind(self) -> Kind {
         match self.0.as_bytes().first() {
             Some(b'{') => Kind::Object,
@@ -61,17 +65,17 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// The text of a string value, unescaped; `None` for any other kind.
+    /// Unescaped text of a string; `None` for any other kind.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         Some(unescape(self.inner()?))
     }
 
-    /// What stands between the quotes of a string value, escapes as written; `None` for any other kind.
+    /// Text between the quotes of a string, with its escapes; `None` for any other kind.
     pub fn inner(self) -> Option<&'a str> {
         self.0.strip_prefix('"')?.strip_suffix('"')
     }
 
-    /// A boolean value.
+    /// Value of a boolean; `None` for any other kind.
     pub fn as_bool(self) -> Option<bool> {
         match self.0 {
             "true" => Some(true),
@@ -80,45 +84,13 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// A reader that walks this value, which is known to be well-formed.
-    pub fn reader(self) -> Reader<'a> {
-        Reader::over(self.0, false)
-    }
-
-    /// The members of an object value; none for any other kind.
-    pub fn members(self) -> Vec<(Key<'a>, Raw<'a>)> {
-        let mut members = Vec::new();
-        if self.kind() == Kind::Object {
-            // The value came out of a reader, so that this walk cannot fail.
-            let walked = self.reader().object(|key, reader| {
-                members.push((key, reader.raw()?));
-                Ok(())
-            });
-            debug_assert!(walked.is_ok(), "a raw value is well-formed");
-        }
-        members
-    }
-
-    /// The items of an array value; none for any other kind.
-    pub fn items(self) -> Vec<Raw<'a>> {
-        let mut items = Vec::new();
-        if self.kind() == Kind::Array {
-            let walked = self.reader().array(|reader| {
-                items.push(reader.raw()?);
-                Ok(())
-            });
-            debug_assert!(walked.is_ok(), "a raw value is well-formed");
-        }
-        items
-    }
-
-    /// Whether this is a number without fraction, exponent or sign.
+    /// Returns true for a number without sign, fraction and exponent.
     pub fn is_count(self) -> bool {
         self.0.bytes().all(|b| b.is_ascii_digit())
     }
 }
 
-/// A member's name, as it was written.
+/// Name of a member, as written.
 #[derive(Debug, Clone, Copy)]
 pub struct Key<'a> {
     pub(super) written: &'a str,
@@ -126,13 +98,13 @@ pub struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// What stands between the quotes, escapes as written.
+    /// Text between the quotes, with its escapes.
     pub fn written(&self) -> &'a str {
         self.written
     }
 
-    /// One bit of 64, the same for the same name; all of them where escapes hide the name.
-    pub(super) fn sort(&self) -> u64 {
+    /// Bit of the name in a 64-bit Bloom filter; all bits for a name with escapes.
+    pub(super) fn filter_bit(&self) -> u64 {
         if self.escaped {
             return u64::MAX;
         }
@@ -142,7 +114,7 @@ impl<'a> Key<'a> {
         1 << (mixed % 64)
     }
 
-    /// The name itself.
+    /// Unescaped name.
     pub fn name(&self) -> Cow<'a, str> {
         if self.escaped { unescape(self.written) } else { Cow::Borrowed(self.written) }
     }

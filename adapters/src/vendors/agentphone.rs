@@ -1,55 +1,59 @@
 //! AgentPhone. <https://docs.agentphone.ai/api-reference/conversations/update-conversation>
 //!
-//! Peculiar: requests say `group_name`, answers `groupName`. `metadata` replaces the stored object. The order of the
-//! messages is not documented, so their times decide. Three shapes of error stand in official material. A sub-account
-//! is chosen by a header.
+//! Peculiarities: requests say `group_name`, answers `groupName`. `metadata` replaces the stored object. The order of
+//! the messages is not documented, so they are sorted by time. Three shapes of errors are documented. A header selects
+//! a sub-account.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{
-    Adapter, Convert, Credential, Done, Example, Null, Place, Row, Setting, Spec, Unusable,
-};
+use crate::adapter::Adapter;
+use crate::call::{DecodeContext, DecodeError};
 use crate::canonical::{
-    Agent, Attachment, Contact, Conversation, Field, Message, Messages, Role, Slot, Time,
+    Agent, Attachment, Contact, Conversation, Field, Message, Messages, Reported, Role, Time,
 };
-use crate::json::{Kind, Malformed, Raw, Reader};
-use crate::reading::{self, Rest};
+use crate::json::{JsonError, Kind, Raw, Reader};
+use crate::reading::{self, Unmapped};
+use crate::spec::{
+    Conversion, Credential, Endpoint, Example, NullHandling, Row, SettingPlacement, Spec, VendorSetting,
+};
+
+const REPORTED: &[&str] =
+    &["title", "context", "agent", "contact", "created_at", "last_message_at", "message_count", "messages"];
 
 static SPEC: Spec = Spec {
     vendor: "agentphone",
     title: "AgentPhone",
     docs: "https://docs.agentphone.ai/api-reference/conversations/update-conversation",
     base_url: "https://api.agentphone.ai",
-    path: "/v1/conversations/{id}",
     credential: Credential::Bearer,
-    settings: &[Setting {
+    settings: &[VendorSetting {
         key: "sub_account_id",
-        place: Place::Header("x-sub-account-id"),
+        place: SettingPlacement::Header("x-sub-account-id"),
         about: "The sub-account that a master key acts for.",
     }],
-    rows: &[
-        Row { field: Field::Context, wire: "metadata", convert: Convert::Object, null: Null::Sent },
-        Row {
-            field: Field::Title,
-            wire: "group_name",
-            convert: Convert::Text { max: None },
-            null: Null::Sent,
-        },
-    ],
-    reports: &[
-        "title",
-        "context",
-        "agent",
-        "contact",
-        "created_at",
-        "last_message_at",
-        "message_count",
-        "messages",
-    ],
-    reads: true,
+    update: &[Endpoint::patch(
+        "/v1/conversations/{id}",
+        &[
+            Row {
+                field: Field::Context,
+                wire: "metadata",
+                conversion: Conversion::Object,
+                null: NullHandling::Sent,
+            },
+            Row {
+                field: Field::Title,
+                wire: "group_name",
+                conversion: Conversion::Text { max: None },
+                null: NullHandling::Sent,
+            },
+        ],
+    )],
+    read: Some(Endpoint::get("/v1/conversations/{id}")),
+    reported_members: REPORTED,
+    read_members: REPORTED,
     idempotency_key: false,
     rate_limit: None,
     example: Example {
@@ -57,7 +61,7 @@ static SPEC: Spec = Spec {
         settings: &[],
         patch: r#"{"context":{"order_id":"A-1001","topic":"delivery"}}"#,
     },
-    quota: |_| false,
+    is_payment_required: |_| false,
 };
 
 pub(crate) struct AgentPhone;
@@ -67,34 +71,38 @@ impl Adapter for AgentPhone {
         &SPEC
     }
 
-    fn decode<'a>(&self, done: &Done<'a>, reply: &'a Response<Bytes>) -> Result<Conversation<'a>, Unusable> {
-        let mut rest = Rest::default();
+    fn decode<'a>(
+        &self,
+        cx: &DecodeContext<'a>,
+        reply: &'a Response<Bytes>,
+    ) -> Result<Conversation<'a>, DecodeError> {
+        let mut unmapped = Unmapped::default();
         let (mut title, mut context, mut agent, mut contact) =
-            (Slot::Absent, Slot::Absent, Slot::Absent, Slot::Absent);
+            (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
         let (mut created_at, mut last_message_at, mut message_count) =
-            (Slot::Absent, Slot::Absent, Slot::Absent);
+            (Reported::Absent, Reported::Absent, Reported::Absent);
         let mut messages = None;
         let mut reader = Reader::lenient(reply.body())?;
         reader.object(|key, reader| {
             if key.name() == "messages" {
-                messages = reading::messages(key, reader, &mut rest, message)?;
+                messages = reading::messages(key, reader, &mut unmapped, message)?;
                 return Ok(());
             }
             let value = reader.raw()?;
             match &*key.name() {
-                "id" => rest.id(done.target.vendor_id(), key, value),
-                "groupName" => rest.take(&mut title, key, value, reading::string),
-                "metadata" => rest.take(&mut context, key, value, reading::context),
-                "agentId" => rest.take(&mut agent, key, value, |value| {
-                    reading::string(value).map(|id| Agent { id: Some(id), name: None, status: None })
+                "id" => unmapped.id(cx.vendor_id(), key, value),
+                "groupName" => unmapped.take(&mut title, key, value, reading::string),
+                "metadata" => unmapped.take(&mut context, key, value, reading::context),
+                "agentId" => unmapped.take(&mut agent, key, value, |value| {
+                    reading::id(value).map(|id| Agent { id: Some(id), name: None, status: None })
                 }),
-                "participant" => rest.take(&mut contact, key, value, |value| {
+                "participant" => unmapped.take(&mut contact, key, value, |value| {
                     reading::string(value).map(|address| Contact { id: None, address: Some(address) })
                 }),
-                "createdAt" => rest.take(&mut created_at, key, value, Time::read),
-                "lastMessageAt" => rest.take(&mut last_message_at, key, value, Time::read),
-                "messageCount" => rest.take(&mut message_count, key, value, reading::count),
-                _ => rest.keep(key, value),
+                "createdAt" => unmapped.take(&mut created_at, key, value, Time::read),
+                "lastMessageAt" => unmapped.take(&mut last_message_at, key, value, Time::read),
+                "messageCount" => unmapped.take(&mut message_count, key, value, reading::count),
+                _ => unmapped.keep(key, value),
             }
             Ok(())
         })?;
@@ -104,19 +112,20 @@ impl Adapter for AgentPhone {
         }
         Ok(Conversation {
             title,
-            status: Slot::Absent,
-            archived: Slot::Absent,
-            important: Slot::Absent,
+            status: Reported::Absent,
+            archived: Reported::Absent,
+            important: Reported::Absent,
+            tags: Reported::Absent,
             context,
-            instructions: Slot::Absent,
+            instructions: Reported::Absent,
             agent,
             contact,
             created_at,
-            updated_at: Slot::Absent,
+            updated_at: Reported::Absent,
             last_message_at,
             message_count,
             messages,
-            vendor_data: rest.0,
+            vendor_data: unmapped.0,
             warnings: Vec::new(),
         })
     }
@@ -124,37 +133,37 @@ impl Adapter for AgentPhone {
 
 fn message<'a>(
     reader: &mut Reader<'a>,
-    rest: &mut Rest<'a>,
+    unmapped: &mut Unmapped<'a>,
     all: &mut Messages<'a>,
-) -> Result<Message<'a>, Malformed> {
-    let (start, first_file) = (rest.0.len(), all.attachments.len());
+) -> Result<Message<'a>, JsonError> {
+    let (start, first_file) = (unmapped.0.len(), all.attachments.len());
     let (mut id, mut role, mut text, mut created_at) =
-        (Slot::Absent, Slot::Absent, Slot::Absent, Slot::Absent);
+        (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
     let (mut single, mut urls) = (None, Vec::new());
     reader.object(|key, reader| {
         let value = reader.raw()?;
         match &*key.name() {
-            "id" => rest.take(&mut id, key, value, reading::string),
-            "body" => rest.take(&mut text, key, value, reading::text),
-            "direction" => rest.role(&mut role, key, value, |word| match word {
+            "id" => unmapped.take(&mut id, key, value, reading::id),
+            "body" => unmapped.take(&mut text, key, value, reading::text),
+            "direction" => unmapped.role(&mut role, key, value, |word| match word {
                 "inbound" => Role::User,
                 "outbound" => Role::Assistant,
                 _ => Role::Other,
             }),
-            "receivedAt" => rest.take(&mut created_at, key, value, Time::read),
+            "receivedAt" => unmapped.take(&mut created_at, key, value, Time::read),
             "mediaUrl" if value.kind() == Kind::String => single = Some(value),
             "mediaUrls" if value.kind() == Kind::Array => {
                 urls = value.items();
                 if urls.iter().any(|url| url.kind() != Kind::String) {
                     urls.clear();
-                    rest.keep(key, value);
+                    unmapped.keep(key, value);
                 }
             }
-            _ => rest.keep(key, value),
+            _ => unmapped.keep(key, value),
         }
         Ok(())
     })?;
-    // No URL twice. Few are compared with one another, many are looked up.
+    // A URL occurs once. A few URLs are compared with each other, many are looked up in a set.
     let many = urls.len() > 16;
     let mut seen = HashSet::new();
     for url in urls.into_iter().chain(single) {
@@ -171,6 +180,6 @@ fn message<'a>(
         text,
         created_at,
         attachments: first_file..all.attachments.len(),
-        rest: start..rest.0.len(),
+        unmapped: start..unmapped.0.len(),
     })
 }

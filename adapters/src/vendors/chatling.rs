@@ -1,7 +1,7 @@
 //! Chatling. <https://docs.chatling.ai/api-reference/v2/conversations/update-conversation>
 //!
-//! Peculiar: two ids in the path. `archive` is written, `archived` is read; flags come as 0/1 or booleans. Everything
-//! stands in an envelope whose `status` may say `error` under a 200. Messages are newest first.
+//! Peculiarities: the path has two ids. Requests say `archive`, answers `archived`; flags are booleans or 0 and 1.
+//! Answers are enveloped, and `status` may be `error` in a 200. Messages are newest first.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,38 +9,56 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{
-    Adapter, Convert, Credential, Done, Example, FailureKind, Null, Place, Row, Setting, Spec, Unusable,
+use crate::adapter::Adapter;
+use crate::call::{DecodeContext, DecodeError};
+use crate::canonical::{Contact, Conversation, Field, Message, Messages, RawMember, Reported, Role, Time};
+use crate::classify::into_failure;
+use crate::failure::{FailureKind, VendorError};
+use crate::json::{JsonError, Kind, Reader, unescape};
+use crate::reading::{self, Unmapped, object};
+use crate::spec::{
+    Conversion, Credential, Endpoint, Example, NullHandling, Row, SettingPlacement, Spec, VendorSetting,
 };
-use crate::canonical::{Contact, Conversation, Field, Message, Messages, Pair, Role, Slot, Time};
-use crate::explain::VendorError;
-use crate::json::{Kind, Malformed, Reader, unescape};
-use crate::reading::{self, Rest, object};
+
+const REPORTED: &[&str] = &["archived", "important", "contact", "created_at", "messages"];
 
 static SPEC: Spec = Spec {
     vendor: "chatling",
     title: "Chatling",
     docs: "https://docs.chatling.ai/api-reference/v2/conversations/update-conversation",
     base_url: "https://api.chatling.ai",
-    path: "/v2/chatbots/{chatbot_id}/conversations/{id}",
     credential: Credential::Bearer,
-    settings: &[Setting {
+    settings: &[VendorSetting {
         key: "chatbot_id",
-        place: Place::Path,
+        place: SettingPlacement::Path,
         about: "The chatbot that the conversations belong to, unless an id names another.",
     }],
-    rows: &[
-        Row {
-            field: Field::Contact,
-            wire: "contact_id",
-            convert: Convert::Id { min: 0, max: None },
-            null: Null::Refused,
-        },
-        Row { field: Field::Archived, wire: "archive", convert: Convert::Flag, null: Null::Refused },
-        Row { field: Field::Important, wire: "important", convert: Convert::Flag, null: Null::Refused },
-    ],
-    reports: &["archived", "important", "contact", "created_at", "messages"],
-    reads: false,
+    update: &[Endpoint::patch(
+        "/v2/chatbots/{chatbot_id}/conversations/{id}",
+        &[
+            Row {
+                field: Field::Contact,
+                wire: "contact_id",
+                conversion: Conversion::Id { min: 0, max: None },
+                null: NullHandling::Refused,
+            },
+            Row {
+                field: Field::Archived,
+                wire: "archive",
+                conversion: Conversion::Flag,
+                null: NullHandling::Refused,
+            },
+            Row {
+                field: Field::Important,
+                wire: "important",
+                conversion: Conversion::Flag,
+                null: NullHandling::Refused,
+            },
+        ],
+    )],
+    read: Some(Endpoint::get("/v2/chatbots/{chatbot_id}/conversations/{id}")),
+    reported_members: REPORTED,
+    read_members: REPORTED,
     idempotency_key: false,
     rate_limit: Some((300, 60)),
     example: Example {
@@ -48,7 +66,7 @@ static SPEC: Spec = Spec {
         settings: &[("chatbot_id", "9761342719")],
         patch: r#"{"contact":{"id":"qtr89df0-112d-d197-b541-3f8674663246"},"archived":false,"important":true}"#,
     },
-    quota: |_| false,
+    is_payment_required: |_| false,
 };
 
 pub(crate) struct Chatling;
@@ -58,14 +76,18 @@ impl Adapter for Chatling {
         &SPEC
     }
 
-    fn decode<'a>(&self, done: &Done<'a>, reply: &'a Response<Bytes>) -> Result<Conversation<'a>, Unusable> {
-        let mut envelope = Rest::default();
+    fn decode<'a>(
+        &self,
+        cx: &DecodeContext<'a>,
+        reply: &'a Response<Bytes>,
+    ) -> Result<Conversation<'a>, DecodeError> {
+        let mut envelope = Unmapped::default();
         let mut failed = false;
         let mut conversation = None;
         let mut reader = Reader::lenient(reply.body())?;
         reader.object(|key, reader| {
             match &*key.name() {
-                "data" if reader.peek()? == Kind::Object => conversation = Some(read(done, reader)?),
+                "data" if reader.peek()? == Kind::Object => conversation = Some(read(cx, reader)?),
                 "status" => {
                     let value = reader.raw()?;
                     match value.as_str().as_deref() {
@@ -84,44 +106,46 @@ impl Adapter for Chatling {
         reader.end()?;
 
         if failed {
-            return Err(Unusable::Failed(
-                VendorError::read(reply.body()).into_failure(&SPEC, FailureKind::Rejected),
-            ));
+            return Err(DecodeError::Failed(into_failure(
+                VendorError::read(reply.body()),
+                &SPEC,
+                FailureKind::Rejected,
+            )));
         }
         let mut conversation =
-            conversation.ok_or_else(|| Unusable::Invalid("'data' holds no conversation".to_owned()))?;
-        // No name may stand twice: where both have one, the conversation's own go below `data`, where they were.
-        let name = |pair: &Pair<'a>| unescape(pair.name);
+            conversation.ok_or_else(|| DecodeError::Invalid("'data' holds no conversation".to_owned()))?;
+        // A name that both the envelope and the conversation have would be repeated: keep the conversation's in `data`.
+        let name = |member: &RawMember<'a>| unescape(member.name);
         let own: HashSet<_> = conversation.vendor_data.iter().map(name).collect();
-        if envelope.0.iter().any(|pair| own.contains(&name(pair))) {
+        if envelope.0.iter().any(|member| own.contains(&name(member))) {
             let value = Cow::Owned(object(&conversation.vendor_data));
-            conversation.vendor_data = vec![Pair { name: "data", value }];
+            conversation.vendor_data = vec![RawMember { name: "data", value }];
         }
         conversation.vendor_data.append(&mut envelope.0);
         Ok(conversation)
     }
 }
 
-fn read<'a>(done: &Done<'a>, reader: &mut Reader<'a>) -> Result<Conversation<'a>, Malformed> {
-    let mut rest = Rest::default();
-    let (mut archived, mut important) = (Slot::Absent, Slot::Absent);
-    let (mut contact, mut created_at) = (Slot::Absent, Slot::Absent);
+fn read<'a>(cx: &DecodeContext<'a>, reader: &mut Reader<'a>) -> Result<Conversation<'a>, JsonError> {
+    let mut unmapped = Unmapped::default();
+    let (mut archived, mut important) = (Reported::Absent, Reported::Absent);
+    let (mut contact, mut created_at) = (Reported::Absent, Reported::Absent);
     let mut messages = None;
     reader.object(|key, reader| {
         if key.name() == "messages" {
-            messages = reading::messages(key, reader, &mut rest, message)?;
+            messages = reading::messages(key, reader, &mut unmapped, message)?;
             return Ok(());
         }
         let value = reader.raw()?;
         match &*key.name() {
-            "id" => rest.id(done.target.vendor_id(), key, value),
-            "archived" => rest.take(&mut archived, key, value, reading::flag),
-            "important" => rest.take(&mut important, key, value, reading::flag),
-            "contact_id" => rest.take(&mut contact, key, value, |value| {
-                reading::string(value).map(|id| Contact { id: Some(id), address: None })
+            "id" => unmapped.id(cx.vendor_id(), key, value),
+            "archived" => unmapped.take(&mut archived, key, value, reading::flag),
+            "important" => unmapped.take(&mut important, key, value, reading::flag),
+            "contact_id" => unmapped.take(&mut contact, key, value, |value| {
+                reading::id(value).map(|id| Contact { id: Some(id), address: None })
             }),
-            "created_at" => rest.take(&mut created_at, key, value, Time::read),
-            _ => rest.keep(key, value),
+            "created_at" => unmapped.take(&mut created_at, key, value, Time::read),
+            _ => unmapped.keep(key, value),
         }
         Ok(())
     })?;
@@ -129,45 +153,46 @@ fn read<'a>(done: &Done<'a>, reader: &mut Reader<'a>) -> Result<Conversation<'a>
         messages.items.reverse();
     }
     Ok(Conversation {
-        title: Slot::Absent,
-        status: Slot::Absent,
+        title: Reported::Absent,
+        status: Reported::Absent,
         archived,
         important,
-        context: Slot::Absent,
-        instructions: Slot::Absent,
-        agent: Slot::Absent,
+        tags: Reported::Absent,
+        context: Reported::Absent,
+        instructions: Reported::Absent,
+        agent: Reported::Absent,
         contact,
         created_at,
-        updated_at: Slot::Absent,
-        last_message_at: Slot::Absent,
-        message_count: Slot::Absent,
+        updated_at: Reported::Absent,
+        last_message_at: Reported::Absent,
+        message_count: Reported::Absent,
         messages,
-        vendor_data: rest.0,
+        vendor_data: unmapped.0,
         warnings: Vec::new(),
     })
 }
 
 fn message<'a>(
     reader: &mut Reader<'a>,
-    rest: &mut Rest<'a>,
+    unmapped: &mut Unmapped<'a>,
     _: &mut Messages<'a>,
-) -> Result<Message<'a>, Malformed> {
-    let start = rest.0.len();
+) -> Result<Message<'a>, JsonError> {
+    let start = unmapped.0.len();
     let (mut id, mut role, mut text, mut created_at) =
-        (Slot::Absent, Slot::Absent, Slot::Absent, Slot::Absent);
+        (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
         let value = reader.raw()?;
         match &*key.name() {
-            "id" => rest.take(&mut id, key, value, reading::string),
-            "text" => rest.take(&mut text, key, value, reading::text),
-            "role" => rest.role(&mut role, key, value, |word| match word {
+            "id" => unmapped.take(&mut id, key, value, reading::id),
+            "text" => unmapped.take(&mut text, key, value, reading::text),
+            "role" => unmapped.role(&mut role, key, value, |word| match word {
                 "bot" => Role::Assistant,
                 word => Role::named(word),
             }),
-            "created_at" => rest.take(&mut created_at, key, value, Time::read),
-            _ => rest.keep(key, value),
+            "created_at" => unmapped.take(&mut created_at, key, value, Time::read),
+            _ => unmapped.keep(key, value),
         }
         Ok(())
     })?;
-    Ok(Message { id, role, text, created_at, attachments: 0..0, rest: start..rest.0.len() })
+    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.0.len() })
 }

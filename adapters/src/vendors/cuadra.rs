@@ -1,43 +1,56 @@
 //! Cuadra AI. <https://docs.cuadra.ai/api-reference/endpoints/chats/update-chat>
 //!
-//! Peculiar: the credential may be a client-credentials token of one hour. Every PATCH carries an `Idempotency-Key`
-//! (the vendor's own UI kit does). An empty 2xx is a success. Deleted chats answer with `deletedAt` set; the state is
-//! null while idle. A 403 may be about credits. Errors are RFC 7807 or FastAPI's list.
+//! Peculiarities: the credential may be a client-credentials token that is valid for one hour. Every update carries an
+//! `Idempotency-Key`, as the vendor's UI kit sends it. An empty 2xx is a success. Deleted chats have `deletedAt`; the
+//! status is null while idle. A 403 may ask for credits. Errors are RFC 7807 or FastAPI's list.
 
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{Adapter, Convert, Credential, Done, Example, Null, Row, Spec, Unusable};
-use crate::canonical::{Attachment, Conversation, Field, Message, Messages, Role, Slot, Status, Time};
-use crate::explain::VendorError;
-use crate::json::{Kind, Malformed, Raw, Reader};
-use crate::reading::{self, Rest};
+use crate::adapter::Adapter;
+use crate::call::{DecodeContext, DecodeError};
+use crate::canonical::{Attachment, Conversation, Field, Message, Messages, Reported, Role, Status, Time};
+use crate::failure::VendorError;
+use crate::json::{JsonError, Kind, Raw, Reader};
+use crate::reading::{self, Unmapped};
+use crate::spec::{Conversion, Credential, Endpoint, Example, NullHandling, Row, Spec};
+
+const REPORTED: &[&str] =
+    &["title", "status", "context", "instructions", "created_at", "updated_at", "messages"];
 
 static SPEC: Spec = Spec {
     vendor: "cuadra",
     title: "Cuadra AI",
     docs: "https://docs.cuadra.ai/api-reference/endpoints/chats/update-chat",
     base_url: "https://api.cuadra.ai",
-    path: "/v1/chats/{id}",
     credential: Credential::Bearer,
     settings: &[],
-    rows: &[
-        Row { field: Field::Context, wire: "metadata", convert: Convert::ObjectOrString, null: Null::Sent },
-        Row {
-            field: Field::Title,
-            wire: "title",
-            convert: Convert::Text { max: Some(500) },
-            null: Null::Sent,
-        },
-        Row {
-            field: Field::Instructions,
-            wire: "systemPrompt",
-            convert: Convert::Text { max: None },
-            null: Null::Sent,
-        },
-    ],
-    reports: &["title", "status", "context", "instructions", "created_at", "updated_at", "messages"],
-    reads: true,
+    update: &[Endpoint::patch(
+        "/v1/chats/{id}",
+        &[
+            Row {
+                field: Field::Context,
+                wire: "metadata",
+                conversion: Conversion::ObjectOrString,
+                null: NullHandling::Sent,
+            },
+            Row {
+                field: Field::Title,
+                wire: "title",
+                conversion: Conversion::Text { max: Some(500) },
+                null: NullHandling::Sent,
+            },
+            Row {
+                field: Field::Instructions,
+                wire: "systemPrompt",
+                conversion: Conversion::Text { max: None },
+                null: NullHandling::Sent,
+            },
+        ],
+    )],
+    read: Some(Endpoint::get("/v1/chats/{id}")),
+    reported_members: REPORTED,
+    read_members: REPORTED,
     idempotency_key: true,
     rate_limit: Some((60, 60)),
     example: Example {
@@ -45,14 +58,15 @@ static SPEC: Spec = Spec {
         settings: &[],
         patch: r#"{"title":"Updated Support Chat","instructions":"You are a helpful assistant.","context":{"priority":"high"}}"#,
     },
-    quota: out_of_credits,
+    is_payment_required: out_of_credits,
 };
 
-/// The words by which the vendor's own client tells an empty account from a missing right.
+/// Recognizes an exhausted account by the words that the vendor's client looks for.
 fn out_of_credits(error: &VendorError) -> bool {
     let text = error.message.as_deref().unwrap_or_default().to_lowercase();
-    let usage_limit =
-        text.find("usage").is_some_and(|at| text.get(at..).is_some_and(|rest| rest.contains("limit")));
+    let usage_limit = text
+        .find("usage")
+        .is_some_and(|at| text.get(at..).is_some_and(|unmapped| unmapped.contains("limit")));
     usage_limit || ["credit", "quota", "balance", "overage"].iter().any(|word| text.contains(word))
 }
 
@@ -63,29 +77,34 @@ impl Adapter for Cuadra {
         &SPEC
     }
 
-    fn decode<'a>(&self, done: &Done<'a>, reply: &'a Response<Bytes>) -> Result<Conversation<'a>, Unusable> {
-        let mut rest = Rest::default();
-        let (mut title, mut context, mut instructions) = (Slot::Absent, Slot::Absent, Slot::Absent);
-        let (mut created_at, mut updated_at) = (Slot::Absent, Slot::Absent);
+    fn decode<'a>(
+        &self,
+        cx: &DecodeContext<'a>,
+        reply: &'a Response<Bytes>,
+    ) -> Result<Conversation<'a>, DecodeError> {
+        let mut unmapped = Unmapped::default();
+        let (mut title, mut context, mut instructions) =
+            (Reported::Absent, Reported::Absent, Reported::Absent);
+        let (mut created_at, mut updated_at) = (Reported::Absent, Reported::Absent);
         let (mut messages, mut state, mut deleted) = (None, None, false);
         let mut reader = Reader::lenient(reply.body())?;
         reader.object(|key, reader| {
             if key.name() == "messages" {
-                messages = reading::messages(key, reader, &mut rest, message)?;
+                messages = reading::messages(key, reader, &mut unmapped, message)?;
                 return Ok(());
             }
             let value = reader.raw()?;
             match &*key.name() {
-                "id" => rest.id(done.target.vendor_id(), key, value),
-                "title" => rest.take(&mut title, key, value, reading::string),
-                "systemPrompt" => rest.take(&mut instructions, key, value, reading::string),
-                "metadata" => rest.take(&mut context, key, value, reading::context),
-                "createdAt" => rest.take(&mut created_at, key, value, Time::read),
-                "updatedAt" => rest.take(&mut updated_at, key, value, Time::read),
+                "id" => unmapped.id(cx.vendor_id(), key, value),
+                "title" => unmapped.take(&mut title, key, value, reading::string),
+                "systemPrompt" => unmapped.take(&mut instructions, key, value, reading::string),
+                "metadata" => unmapped.take(&mut context, key, value, reading::context),
+                "createdAt" => unmapped.take(&mut created_at, key, value, Time::read),
+                "updatedAt" => unmapped.take(&mut updated_at, key, value, Time::read),
                 "status" => state = Some((key, value)),
                 name => {
                     deleted |= name == "deletedAt" && value.kind() != Kind::Null;
-                    rest.keep(key, value);
+                    unmapped.keep(key, value);
                 }
             }
             Ok(())
@@ -98,25 +117,26 @@ impl Adapter for Cuadra {
             Some("error") => Status::Error,
             _ => Status::Active,
         };
-        // Only where the canonical word is the vendor's own is nothing lost.
+        // The vendor's word is kept unless it is the canonical word.
         if let Some((key, value)) = state.filter(|_| word.as_deref() != Some(status.as_str())) {
-            rest.keep(key, value);
+            unmapped.keep(key, value);
         }
         Ok(Conversation {
             title,
-            status: Slot::Value(status),
-            archived: Slot::Absent,
-            important: Slot::Absent,
+            status: Reported::Value(status),
+            archived: Reported::Absent,
+            important: Reported::Absent,
+            tags: Reported::Absent,
             context,
             instructions,
-            agent: Slot::Absent,
-            contact: Slot::Absent,
+            agent: Reported::Absent,
+            contact: Reported::Absent,
             created_at,
             updated_at,
-            last_message_at: Slot::Absent,
-            message_count: Slot::Absent,
+            last_message_at: Reported::Absent,
+            message_count: Reported::Absent,
             messages,
-            vendor_data: rest.0,
+            vendor_data: unmapped.0,
             warnings: Vec::new(),
         })
     }
@@ -124,25 +144,25 @@ impl Adapter for Cuadra {
 
 fn message<'a>(
     reader: &mut Reader<'a>,
-    rest: &mut Rest<'a>,
+    unmapped: &mut Unmapped<'a>,
     all: &mut Messages<'a>,
-) -> Result<Message<'a>, Malformed> {
-    let (start, first_file) = (rest.0.len(), all.attachments.len());
+) -> Result<Message<'a>, JsonError> {
+    let (start, first_file) = (unmapped.0.len(), all.attachments.len());
     let (mut id, mut role, mut text, mut created_at) =
-        (Slot::Absent, Slot::Absent, Slot::Absent, Slot::Absent);
+        (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
         let value = reader.raw()?;
         match &*key.name() {
-            "id" => rest.take(&mut id, key, value, reading::string),
-            "role" => rest.role(&mut role, key, value, Role::named),
-            "content" => rest.take(&mut text, key, value, reading::text),
-            "createdAt" => rest.take(&mut created_at, key, value, Time::read),
+            "id" => unmapped.take(&mut id, key, value, reading::id),
+            "role" => unmapped.role(&mut role, key, value, Role::named),
+            "content" => unmapped.take(&mut text, key, value, reading::text),
+            "createdAt" => unmapped.take(&mut created_at, key, value, Time::read),
             "files" => {
                 if !files(value, &mut all.attachments) {
-                    rest.keep(key, value);
+                    unmapped.keep(key, value);
                 }
             }
-            _ => rest.keep(key, value),
+            _ => unmapped.keep(key, value),
         }
         Ok(())
     })?;
@@ -152,11 +172,11 @@ fn message<'a>(
         text,
         created_at,
         attachments: first_file..all.attachments.len(),
-        rest: start..rest.0.len(),
+        unmapped: start..unmapped.0.len(),
     })
 }
 
-/// Reads a message's files; false if they hold something that an attachment cannot say.
+/// Reads the files of a message; returns false if a part of them has no canonical place.
 fn files<'a>(value: Raw<'a>, attachments: &mut Vec<Attachment<'a>>) -> bool {
     let mut complete = value.kind() == Kind::Array;
     for file in value.items() {
@@ -168,7 +188,7 @@ fn files<'a>(value: Raw<'a>, attachments: &mut Vec<Attachment<'a>>) -> bool {
         for (key, value) in file.members() {
             let is_plain = matches!(value.kind(), Kind::String | Kind::Null);
             match &*key.name() {
-                "id" if is_plain => attachment.id = Some(value),
+                "id" if is_plain || reading::count(value).is_some() => attachment.id = Some(value),
                 "url" if is_plain => attachment.url = Some(value),
                 "filename" if is_plain => attachment.name = Some(value),
                 "contentType" if is_plain => attachment.content_type = Some(value),

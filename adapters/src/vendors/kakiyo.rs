@@ -1,34 +1,41 @@
 //! Kakiyo. <https://docs.kakiyo.com/api-reference/prospects/update-custom-data>
 //!
-//! Peculiar: one opaque text is all that can be set. The answer confirms and does not hold the conversation. The empty
-//! string clears, and then `customDataSaved` is false without being a failure. The page both limits the text to 3000
-//! characters and says that longer ones are cut, so the limit is kept here. 403 `subscription_inactive` is about money.
+//! Peculiarities: only one opaque text can be set. The answer to an update confirms it without the conversation. The
+//! empty string clears, and then `customDataSaved` is false without being a failure. The documentation both limits the
+//! text to 3000 characters and says that longer texts are cut, so the limit is enforced here. A 403 with
+//! `subscription_inactive` asks for payment. A read has another shape, never has the text, and costs a credit.
 
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{Adapter, Convert, Credential, Done, Example, Null, Row, Spec, Unusable};
-use crate::canonical::{Conversation, Field, Slot, Warning};
-use crate::json::Reader;
-use crate::reading::Rest;
-use crate::table;
+use crate::adapter::Adapter;
+use crate::body;
+use crate::call::{DecodeContext, DecodeError};
+use crate::canonical::{Conversation, Field, Message, Messages, Reported, Role, Time, Warning};
+use crate::json::{JsonError, Reader};
+use crate::reading::{self, Unmapped};
+
+use crate::spec::{Conversion, Credential, Endpoint, Example, NullHandling, Row, Spec};
 
 static SPEC: Spec = Spec {
     vendor: "kakiyo",
     title: "Kakiyo",
     docs: "https://docs.kakiyo.com/api-reference/prospects/update-custom-data",
     base_url: "https://api.kakiyo.com",
-    path: "/v1/prospects/{id}/custom-data",
     credential: Credential::Bearer,
     settings: &[],
-    rows: &[Row {
-        field: Field::Context,
-        wire: "customData",
-        convert: Convert::ContextAsText { max_utf16: 3000 },
-        null: Null::EmptyText,
-    }],
-    reports: &["context"],
-    reads: false,
+    update: &[Endpoint::patch(
+        "/v1/prospects/{id}/custom-data",
+        &[Row {
+            field: Field::Context,
+            wire: "customData",
+            conversion: Conversion::ContextAsText { max_utf16: 3000 },
+            null: NullHandling::EmptyText,
+        }],
+    )],
+    read: Some(Endpoint::get("/v1/prospects/{id}")),
+    reported_members: &["context"],
+    read_members: &["last_message_at", "messages"],
     idempotency_key: false,
     rate_limit: Some((60, 60)),
     example: Example {
@@ -36,7 +43,7 @@ static SPEC: Spec = Spec {
         settings: &[],
         patch: r#"{"context":"John replied positively to the AI outbound post; reference that follow-up."}"#,
     },
-    quota: |error| error.code.as_deref() == Some("subscription_inactive"),
+    is_payment_required: |error| error.code.as_deref() == Some("subscription_inactive"),
 };
 
 pub(crate) struct Kakiyo;
@@ -46,41 +53,45 @@ impl Adapter for Kakiyo {
         &SPEC
     }
 
-    fn decode<'a>(&self, done: &Done<'a>, reply: &'a Response<Bytes>) -> Result<Conversation<'a>, Unusable> {
-        let mut rest = Rest::default();
+    fn decode<'a>(
+        &self,
+        cx: &DecodeContext<'a>,
+        reply: &'a Response<Bytes>,
+    ) -> Result<Conversation<'a>, DecodeError> {
+        let mut unmapped = Unmapped::default();
         let (mut saved, mut length) = (None, None);
         let mut reader = Reader::lenient(reply.body())?;
         reader.object(|key, reader| {
             let value = reader.raw()?;
             match &*key.name() {
-                "chatId" => rest.id(done.target.vendor_id(), key, value),
+                "chatId" => unmapped.id(cx.vendor_id(), key, value),
                 name => {
                     match name {
                         "customDataSaved" => saved = value.as_bool(),
                         "customDataLength" => length = value.text().parse::<usize>().ok(),
                         _ => {}
                     }
-                    rest.keep(key, value);
+                    unmapped.keep(key, value);
                 }
             }
             Ok(())
         })?;
         reader.end()?;
 
-        let mut conversation = table::confirm(done);
-        conversation.vendor_data = rest.0;
-        if let Some(sent) = sent_text(done) {
+        let mut conversation = reading::confirm(cx);
+        conversation.vendor_data = unmapped.0;
+        if let Some(sent) = sent_text(cx) {
             if sent.is_empty() {
                 if saved == Some(false) {
-                    conversation.context = Slot::Null;
+                    conversation.context = Reported::Null;
                 }
             } else if saved == Some(false) {
-                conversation.context = Slot::Absent;
+                conversation.context = Reported::Absent;
                 conversation
                     .warnings
                     .push(warning("not-saved", "Kakiyo took the text but says that it stored none."));
             } else if length.is_some_and(|length| length < sent.chars().count()) {
-                // Its unit is not documented: fewer than the characters sent is less in every unit.
+                // The unit is not documented; fewer than the characters sent is too few in every unit.
                 conversation
                     .warnings
                     .push(warning("truncated", "Kakiyo reports fewer characters stored than were sent."));
@@ -88,14 +99,81 @@ impl Adapter for Kakiyo {
         }
         Ok(conversation)
     }
+
+    fn decode_read<'a>(
+        &self,
+        cx: &DecodeContext<'a>,
+        reply: &'a Response<Bytes>,
+    ) -> Result<Conversation<'a>, DecodeError> {
+        let mut unmapped = Unmapped::default();
+        let (mut last_message_at, mut messages) = (Reported::Absent, None);
+        let mut reader = Reader::lenient(reply.body())?;
+        reader.object(|key, reader| {
+            if key.name() == "messages" {
+                messages = reading::messages(key, reader, &mut unmapped, message)?;
+                return Ok(());
+            }
+            let value = reader.raw()?;
+            match &*key.name() {
+                "id" => unmapped.id(cx.vendor_id(), key, value),
+                "lastMessage" => unmapped.take(&mut last_message_at, key, value, Time::read),
+                _ => unmapped.keep(key, value),
+            }
+            Ok(())
+        })?;
+        reader.end()?;
+        if let Some(messages) = &mut messages {
+            reading::oldest_first(messages);
+        }
+        Ok(Conversation {
+            title: Reported::Absent,
+            status: Reported::Absent,
+            archived: Reported::Absent,
+            important: Reported::Absent,
+            tags: Reported::Absent,
+            context: Reported::Absent,
+            instructions: Reported::Absent,
+            agent: Reported::Absent,
+            contact: Reported::Absent,
+            created_at: Reported::Absent,
+            updated_at: Reported::Absent,
+            last_message_at,
+            message_count: Reported::Absent,
+            messages,
+            vendor_data: unmapped.0,
+            warnings: Vec::new(),
+        })
+    }
 }
 
-/// The text that was sent, if the patch set the context.
-fn sent_text<'a>(done: &Done<'a>) -> Option<std::borrow::Cow<'a, str>> {
-    match done.set(Field::Context) {
-        Slot::Value(context) => Some(table::context_text(context)),
-        Slot::Null => Some("".into()),
-        Slot::Absent => None,
+fn message<'a>(
+    reader: &mut Reader<'a>,
+    unmapped: &mut Unmapped<'a>,
+    _: &mut Messages<'a>,
+) -> Result<Message<'a>, JsonError> {
+    let start = unmapped.0.len();
+    let (mut id, mut role, mut text, mut created_at) =
+        (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
+    reader.object(|key, reader| {
+        let value = reader.raw()?;
+        match &*key.name() {
+            "id" => unmapped.take(&mut id, key, value, reading::id),
+            "role" => unmapped.role(&mut role, key, value, Role::named),
+            "content" => unmapped.take(&mut text, key, value, reading::text),
+            "date" => unmapped.take(&mut created_at, key, value, Time::read),
+            _ => unmapped.keep(key, value),
+        }
+        Ok(())
+    })?;
+    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.0.len() })
+}
+
+/// Text that was sent, if the update set the context.
+fn sent_text<'a>(cx: &DecodeContext<'a>) -> Option<std::borrow::Cow<'a, str>> {
+    match cx.set(Field::Context) {
+        Reported::Value(context) => Some(body::context_text(context)),
+        Reported::Null => Some("".into()),
+        Reported::Absent => None,
     }
 }
 

@@ -1,18 +1,26 @@
-//! One file for each vendor, all in the same order: page and peculiarities, the table, the adapter, its readers.
-
-mod agentphone;
-mod chatling;
-mod cuadra;
-mod kakiyo;
-mod sigmamind;
+//! One file for each vendor, in the same order: documentation and peculiarities, description, adapter, readers.
 
 use crate::adapter::Adapter;
 
-/// Every vendor, in the order of the documentation.
-pub static ALL: [&dyn Adapter; 5] =
-    [&kakiyo::Kakiyo, &chatling::Chatling, &sigmamind::SigmaMind, &cuadra::Cuadra, &agentphone::AgentPhone];
+/// Declares the modules and the list of all vendors. rustfmt does not find the modules here: name the files to it.
+macro_rules! vendors {
+    ($($module:ident::$adapter:ident,)*) => {
+        $(mod $module;)*
 
-/// The vendor of that name.
+        /// All vendors, in the order of the documentation.
+        pub static ALL: &[&dyn Adapter] = &[$(&$module::$adapter),*];
+    };
+}
+
+vendors! {
+    kakiyo::Kakiyo,
+    chatling::Chatling,
+    sigmamind::SigmaMind,
+    cuadra::Cuadra,
+    agentphone::AgentPhone,
+}
+
+/// The vendor of a name.
 pub fn vendor(name: &str) -> Option<&'static dyn Adapter> {
-    ALL.into_iter().find(|adapter| adapter.spec().vendor == name)
+    ALL.iter().copied().find(|adapter| adapter.spec().vendor == name)
 }

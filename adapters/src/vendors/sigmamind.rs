@@ -1,42 +1,51 @@
 //! SigmaMind AI. <https://docs.sigmamind.ai/api-reference/chats/update-chat>
 //!
-//! Peculiar: the key travels in `X-API-Key`. A message's content is a list of texts and has no time. The state is spelt
-//! with a hyphen or an underscore. No page describes errors, so the tolerant reading is all there is.
+//! Peculiarities: the key is sent in `X-API-Key`. A message has a list of texts and no time. The status is spelt with a
+//! hyphen or an underscore. Errors are not documented.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::Response;
 
-use crate::adapter::{Adapter, Convert, Credential, Done, Example, Null, Row, Spec, Unusable};
-use crate::canonical::{Agent, Conversation, Field, Message, Messages, Pair, Role, Slot, Status, Time};
-use crate::json::{Key, Kind, Malformed, Raw, Reader};
-use crate::reading::{self, Rest, object};
+use crate::adapter::Adapter;
+use crate::call::{DecodeContext, DecodeError};
+use crate::canonical::{
+    Agent, Conversation, Field, Message, Messages, RawMember, Reported, Role, Status, Time,
+};
+use crate::json::{JsonError, Key, Kind, Raw, Reader};
+use crate::reading::{self, Unmapped, object};
+use crate::spec::{Conversion, Credential, Endpoint, Example, NullHandling, Row, Spec};
+
+const REPORTED: &[&str] = &["status", "context", "agent", "created_at", "messages"];
 
 static SPEC: Spec = Spec {
     vendor: "sigmamind",
     title: "SigmaMind",
     docs: "https://docs.sigmamind.ai/api-reference/chats/update-chat",
     base_url: "https://api.sigmamind.ai",
-    path: "/v1/chats/{id}",
     credential: Credential::Header("x-api-key"),
     settings: &[],
-    rows: &[
-        Row {
-            field: Field::Context,
-            wire: "dynamicVariables",
-            convert: Convert::Object,
-            null: Null::Refused,
-        },
-        Row {
-            field: Field::Agent,
-            wire: "agentId",
-            convert: Convert::Id { min: 1, max: Some(64) },
-            null: Null::Refused,
-        },
-    ],
-    reports: &["status", "context", "agent", "created_at", "messages"],
-    reads: true,
+    update: &[Endpoint::patch(
+        "/v1/chats/{id}",
+        &[
+            Row {
+                field: Field::Context,
+                wire: "dynamicVariables",
+                conversion: Conversion::Object,
+                null: NullHandling::Refused,
+            },
+            Row {
+                field: Field::Agent,
+                wire: "agentId",
+                conversion: Conversion::Id { min: 1, max: Some(64) },
+                null: NullHandling::Refused,
+            },
+        ],
+    )],
+    read: Some(Endpoint::get("/v1/chats/{id}")),
+    reported_members: REPORTED,
+    read_members: REPORTED,
     idempotency_key: false,
     rate_limit: None,
     example: Example {
@@ -44,7 +53,7 @@ static SPEC: Spec = Spec {
         settings: &[],
         patch: r#"{"agent":{"id":"D5D0p7TUs66TTAEAx"},"context":{"customer_name":"Michael"}}"#,
     },
-    quota: |_| false,
+    is_payment_required: |_| false,
 };
 
 pub(crate) struct SigmaMind;
@@ -54,52 +63,54 @@ impl Adapter for SigmaMind {
         &SPEC
     }
 
-    fn decode<'a>(&self, done: &Done<'a>, reply: &'a Response<Bytes>) -> Result<Conversation<'a>, Unusable> {
-        let mut rest = Rest::default();
-        let (mut status, mut context) = (Slot::Absent, Slot::Absent);
-        let (mut agent, mut created_at) = (Slot::Absent, Slot::Absent);
+    fn decode<'a>(
+        &self,
+        cx: &DecodeContext<'a>,
+        reply: &'a Response<Bytes>,
+    ) -> Result<Conversation<'a>, DecodeError> {
+        let mut unmapped = Unmapped::default();
+        let (mut status, mut context) = (Reported::Absent, Reported::Absent);
+        let (mut agent, mut created_at) = (Reported::Absent, Reported::Absent);
         let mut messages = None;
         let mut reader = Reader::lenient(reply.body())?;
         reader.object(|key, reader| {
             if key.name() == "messages" {
-                messages = reading::messages(key, reader, &mut rest, message)?;
+                messages = reading::messages(key, reader, &mut unmapped, message)?;
                 return Ok(());
             }
             let value = reader.raw()?;
             match &*key.name() {
-                "chatId" => rest.id(done.target.vendor_id(), key, value),
+                "chatId" => unmapped.id(cx.vendor_id(), key, value),
                 "status" => {
-                    rest.take(&mut status, key, value, |value| value.as_str().map(|word| read_status(&word)));
-                    if status == Slot::Value(Status::Other) {
-                        rest.keep(key, value);
-                    }
+                    unmapped.status(&mut status, key, value, read_status);
                 }
-                "dynamicVariables" => rest.take(&mut context, key, value, reading::context),
+                "dynamicVariables" => unmapped.take(&mut context, key, value, reading::context),
                 "agent" if value.kind() == Kind::Object => {
-                    agent = Slot::Value(read_agent(key, value, &mut rest));
+                    agent = Reported::Value(read_agent(key, value, &mut unmapped));
                 }
-                "agent" => rest.take(&mut agent, key, value, |_| None),
-                "createdAt" => rest.take(&mut created_at, key, value, Time::read),
-                _ => rest.keep(key, value),
+                "agent" => unmapped.take(&mut agent, key, value, |_| None),
+                "createdAt" => unmapped.take(&mut created_at, key, value, Time::read),
+                _ => unmapped.keep(key, value),
             }
             Ok(())
         })?;
         reader.end()?;
         Ok(Conversation {
-            title: Slot::Absent,
+            title: Reported::Absent,
             status,
-            archived: Slot::Absent,
-            important: Slot::Absent,
+            archived: Reported::Absent,
+            important: Reported::Absent,
+            tags: Reported::Absent,
             context,
-            instructions: Slot::Absent,
+            instructions: Reported::Absent,
             agent,
-            contact: Slot::Absent,
+            contact: Reported::Absent,
             created_at,
-            updated_at: Slot::Absent,
-            last_message_at: Slot::Absent,
-            message_count: Slot::Absent,
+            updated_at: Reported::Absent,
+            last_message_at: Reported::Absent,
+            message_count: Reported::Absent,
             messages,
-            vendor_data: rest.0,
+            vendor_data: unmapped.0,
             warnings: Vec::new(),
         })
     }
@@ -114,53 +125,65 @@ fn read_status(word: &str) -> Status {
     }
 }
 
-/// The agent; members that the canonical one lacks stay in an object of the vendor's name.
-fn read_agent<'a>(key: Key<'a>, value: Raw<'a>, rest: &mut Rest<'a>) -> Agent<'a> {
+/// Reads the agent; members without a canonical place are kept in an object of the vendor's name.
+fn read_agent<'a>(key: Key<'a>, value: Raw<'a>, unmapped: &mut Unmapped<'a>) -> Agent<'a> {
     let mut agent = Agent::default();
-    let mut more = Rest::default();
+    let mut more = Unmapped::default();
     for (name, value) in value.members() {
         let is_plain = matches!(value.kind(), Kind::String | Kind::Null);
         match &*name.name() {
-            "agentId" if is_plain => agent.id = Some(value),
+            "agentId" if is_plain || reading::count(value).is_some() => agent.id = Some(value),
             "name" if is_plain => agent.name = Some(value),
             "status" if is_plain => agent.status = Some(value),
             _ => more.keep(name, value),
         }
     }
     if !more.0.is_empty() {
-        rest.0.push(Pair { name: key.written(), value: Cow::Owned(object(&more.0)) });
+        unmapped.0.push(RawMember { name: key.written(), value: Cow::Owned(object(&more.0)) });
     }
     agent
 }
 
 fn message<'a>(
     reader: &mut Reader<'a>,
-    rest: &mut Rest<'a>,
+    unmapped: &mut Unmapped<'a>,
     _: &mut Messages<'a>,
-) -> Result<Message<'a>, Malformed> {
-    let start = rest.0.len();
-    let (mut id, mut role, mut text) = (Slot::Absent, Slot::Absent, Slot::Absent);
+) -> Result<Message<'a>, JsonError> {
+    let start = unmapped.0.len();
+    let (mut id, mut role, mut text) = (Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
+        if key.name() == "content" && reader.peek()? == Kind::Array {
+            let (mark, mut parts) = (reader.mark(), Vec::new());
+            reader.array(|reader| {
+                parts.push(reader.raw()?);
+                Ok(())
+            })?;
+            text = joined(&parts).map_or(Reported::Absent, Reported::Value);
+            if parts.len() > 1 || matches!(text, Reported::Absent) {
+                unmapped.keep(key, reader.since(mark));
+            }
+            return Ok(());
+        }
         let value = reader.raw()?;
         match &*key.name() {
-            "id" => rest.take(&mut id, key, value, reading::string),
-            "role" => rest.role(&mut role, key, value, Role::named),
-            "content" if value.kind() == Kind::Array => {
-                let parts = value.items();
-                text = joined(&parts).map_or(Slot::Absent, Slot::Value);
-                if parts.len() > 1 || matches!(text, Slot::Absent) {
-                    rest.keep(key, value);
-                }
-            }
-            "content" => rest.take(&mut text, key, value, reading::text),
-            _ => rest.keep(key, value),
+            "id" => unmapped.take(&mut id, key, value, reading::id),
+            "role" => unmapped.role(&mut role, key, value, Role::named),
+            "content" => unmapped.take(&mut text, key, value, reading::text),
+            _ => unmapped.keep(key, value),
         }
         Ok(())
     })?;
-    Ok(Message { id, role, text, created_at: Slot::Absent, attachments: 0..0, rest: start..rest.0.len() })
+    Ok(Message {
+        id,
+        role,
+        text,
+        created_at: Reported::Absent,
+        attachments: 0..0,
+        unmapped: start..unmapped.0.len(),
+    })
 }
 
-/// The texts with a line break between them, as one JSON string; `None` if one is no text.
+/// Joins texts by line breaks into one JSON string; `None` if a part is not a string.
 fn joined<'a>(parts: &[Raw<'a>]) -> Option<Cow<'a, str>> {
     if let [only] = parts {
         return reading::text(*only);

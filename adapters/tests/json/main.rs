@@ -1,6 +1,6 @@
 //! The JSON reader against serde_json, which was written by others and reads the same texts.
 //!
-//! What a text is worth is asked of `RawValue`, which checks syntax without interpreting anything; the four rules that
+//! `RawValue`, which checks syntax without interpreting anything, decides whether a text is valid; the four rules that
 //! we add (no name twice, 128 levels, no lone surrogates from callers, nothing behind the value) are computed here on
 //! top of it, by recursion over `RawValue`s.
 
@@ -10,7 +10,7 @@ mod texts;
 
 use std::collections::HashSet;
 
-use parlance_adapters::json::{Kind, Malformed, Raw, Reader, compact, quote, quoted, unescape};
+use parlance_adapters::json::{JsonError, Kind, Raw, Reader, compact, quote, quoted, unescape};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -23,7 +23,7 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn read(bytes: &[u8], strict: bool) -> Result<Raw<'_>, Malformed> {
+fn read(bytes: &[u8], strict: bool) -> Result<Raw<'_>, JsonError> {
     let mut reader = if strict { Reader::strict(bytes)? } else { Reader::lenient(bytes)? };
     let value = reader.raw()?;
     reader.end()?;
@@ -53,7 +53,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Whether a text is to be accepted, by serde_json and our own rules.
+/// Returns true if a text is to be accepted, by serde_json and our own rules.
 fn acceptable(bytes: &[u8], strict: bool) -> bool {
     serde_json::from_slice::<&RawValue>(bytes).is_ok_and(|value| keeps_rules(value, strict, 0))
 }
@@ -81,7 +81,7 @@ fn keeps_rules(value: &RawValue, strict: bool, depth: usize) -> bool {
     }
 }
 
-/// What a string means whose pairs of surrogates are not whole: every half is U+FFFD.
+/// Meaning of a string whose pairs of surrogates are not whole: every half is U+FFFD.
 fn with_halves(quoted: &str) -> String {
     let mut units = Vec::new();
     let mut chars = quoted[1..quoted.len() - 1].chars();
@@ -108,7 +108,7 @@ fn space() -> impl Strategy<Value = &'static str> + Clone {
     prop_oneof![6 => Just(""), 1 => select(vec![" ", "\n", "\t", "\r\n", "   "])]
 }
 
-/// What stands between the quotes of a string, in every spelling that JSON knows.
+/// Text between the quotes of a string, in every spelling that JSON knows.
 fn string_inside() -> impl Strategy<Value = String> + Clone {
     let piece = prop_oneof![
         8 => "[a-z0-9 ]{1,12}",
@@ -309,10 +309,10 @@ proptest! {
     fn a_compact_value_has_the_same_tokens(text in json()) {
         if acceptable(text.as_bytes(), false) {
             let value = read(text.as_bytes(), false).unwrap();
-            let short = compact(value);
+            let short = compact(value.text());
             // Nothing but the white space between the tokens is gone: they are the same from span to span.
             same_tokens(value, read(short.as_bytes(), false).unwrap())?;
-            prop_assert_eq!(compact(read(short.as_bytes(), false).unwrap()), short);
+            prop_assert_eq!(compact(read(short.as_bytes(), false).unwrap().text()), short);
         }
     }
 
@@ -320,7 +320,7 @@ proptest! {
     fn a_compact_value_is_what_serde_json_writes(value in plain_value()) {
         let written = serde_json::to_string(&value).unwrap();
         let spaced = serde_json::to_string_pretty(&value).unwrap();
-        prop_assert_eq!(compact(read(spaced.as_bytes(), true).unwrap()), written);
+        prop_assert_eq!(compact(read(spaced.as_bytes(), true).unwrap().text()), written);
     }
 
     #[test]
@@ -491,7 +491,7 @@ fn a_repeated_name_is_found_at_every_depth_and_in_every_spelling() {
     ] {
         for strict in [true, false] {
             let malformed = read(text.as_bytes(), strict).unwrap_err();
-            assert!(malformed.what().starts_with("a member is given twice"), "{text}: {malformed}");
+            assert!(malformed.kind().as_str().starts_with("a member is given twice"), "{text}: {malformed}");
         }
     }
     for text in [
@@ -524,7 +524,7 @@ fn numbers_keep_their_spelling() {
         let text = format!("{{ \"n\" : {number} }}");
         let value = read(text.as_bytes(), true).unwrap();
         assert_eq!(value.members()[0].1.text(), number);
-        assert_eq!(compact(value), format!("{{\"n\":{number}}}"));
+        assert_eq!(compact(value.text()), format!("{{\"n\":{number}}}"));
     }
     let count = |text| read(str::as_bytes(text), true).unwrap().is_count();
     assert!(count("0") && count("12345678901234567890123"));

@@ -21,7 +21,7 @@ fn a_status_decides_what_sort_of_failure_it_is() {
                 _ => FailureKind::UnexpectedStatus,
             };
             for body in ["", "{}", "[]", "<html>", "\u{0}", "{\"message\":\"no\"}"] {
-                let failure = adapter.explain(&reply(status, body));
+                let failure = adapter.failure(&reply(status, body));
                 assert_eq!(failure.kind, kind, "{} {status} {body}", adapter.spec().vendor);
             }
         }
@@ -59,7 +59,7 @@ fn a_failure_has_the_vendors_words_in_every_shape() {
     ];
     for adapter in ALL {
         for (body, code, message) in table {
-            let failure = adapter.explain(&reply(500, *body));
+            let failure = adapter.failure(&reply(500, *body));
             assert_eq!(failure.vendor_code.as_deref(), *code, "{body}");
             assert_eq!(failure.vendor_message.as_deref(), *message, "{body}");
         }
@@ -69,7 +69,7 @@ fn a_failure_has_the_vendors_words_in_every_shape() {
 #[test]
 fn the_members_that_a_vendor_names_are_canonical_pointers() {
     for adapter in ALL {
-        for row in adapter.spec().rows {
+        for row in adapter.spec().rows() {
             let (wire, at) = (row.wire, row.field.pointer());
             let bodies = [
                 (format!(r#"{{"detail":[{{"loc":["body","{wire}"],"msg":"m"}}]}}"#), String::new()),
@@ -83,11 +83,11 @@ fn the_members_that_a_vendor_names_are_canonical_pointers() {
                 (format!(r#"{{"errors":{{"{wire}":"m"}}}}"#), String::new()),
             ];
             for (body, deeper) in bodies {
-                let failure = adapter.explain(&reply(422, body.clone()));
+                let failure = adapter.failure(&reply(422, body.clone()));
                 assert_eq!(failure.fields, [(format!("{at}{deeper}"), "m".to_owned())], "{body}");
             }
         }
-        let failure = adapter.explain(&reply(422, r#"{"detail":[{"loc":["body","stranger"],"msg":"m"}]}"#));
+        let failure = adapter.failure(&reply(422, r#"{"detail":[{"loc":["body","stranger"],"msg":"m"}]}"#));
         assert_eq!(failure.fields, [(String::new(), "m".to_owned())]);
     }
 }
@@ -107,7 +107,7 @@ fn a_hostile_failure_costs_little() {
     ];
     for adapter in ALL {
         for body in &bodies {
-            let failure = adapter.explain(&reply(422, body.clone()));
+            let failure = adapter.failure(&reply(422, body.clone()));
             let texts = [failure.vendor_code, failure.vendor_message];
             let fields = failure.fields.into_iter().map(|(_, words)| words);
             let texts: Vec<String> = texts.into_iter().flatten().chain(fields).collect();

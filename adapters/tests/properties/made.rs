@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use parlance_adapters::{Convert, Row, Spec};
+use parlance_adapters::{Conversion, Row};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::sample;
+use crate::Decoder;
 use crate::support::Tree;
 
 pub(crate) fn number() -> impl Strategy<Value = String> {
@@ -62,8 +62,8 @@ pub(crate) fn tree() -> impl Strategy<Value = Tree> {
 }
 
 /// Bytes that are nearly the vendor's answer, or nothing like it.
-pub(crate) fn near(spec: &Spec) -> BoxedStrategy<Vec<u8>> {
-    let told = sample(spec).to_string().into_bytes();
+pub(crate) fn near(decoder: &Decoder) -> BoxedStrategy<Vec<u8>> {
+    let told = decoder.sample().to_string().into_bytes();
     let byte = prop_oneof![2 => select(b"{}[]\",:\\ 0123456789-.eEtfnul\0".to_vec()), 1 => any::<u8>()];
     let damage = prop::collection::vec((any::<Index>(), any::<Index>(), 0..5, byte), 0..4);
     prop_oneof![
@@ -93,11 +93,13 @@ pub(crate) fn near(spec: &Spec) -> BoxedStrategy<Vec<u8>> {
 
 /// The smallest patch that sets this row.
 pub(crate) fn row_value(row: &Row) -> String {
-    let value = match row.convert {
-        Convert::ContextAsText { .. } | Convert::Object | Convert::ObjectOrString => "{\"k\": 1.50}",
-        Convert::Text { .. } => "\"text-1\"",
-        Convert::Id { .. } => "{\"id\": \"id-1\"}",
-        Convert::Flag => "true",
+    let value = match row.conversion {
+        Conversion::ContextAsText { .. } | Conversion::Object | Conversion::ObjectOrString => "{\"k\": 1.50}",
+        Conversion::Text { .. } => "\"text-1\"",
+        Conversion::Id { .. } => "{\"id\": \"id-1\"}",
+        Conversion::Flag => "true",
+        Conversion::Word(words) => &format!("\"{}\"", words[0].0),
+        Conversion::Strings => "[\"text-1\"]",
     };
     format!("{{\"{}\": {value}}}", row.field.name())
 }

@@ -1,4 +1,4 @@
-//! What holds for every adapter, whichever vendor it speaks for: no vendor is named here.
+//! Properties of every adapter; no vendor is named here.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,13 +18,15 @@ mod requests;
 mod support;
 mod ways;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use parlance_adapters::{ALL, Adapter, Done, Spec, Target, Unusable, Upstream, locate, vendor};
+use parlance_adapters::canonical::Conversation;
+use parlance_adapters::{
+    ALL, Adapter, DecodeContext, DecodeError, Encoded, Spec, Target, UpstreamCall, VendorEndpoint, locate,
+};
 use proptest::prelude::*;
 use support::{Story, Tree, upstream};
 
@@ -43,9 +45,9 @@ impl std::fmt::Debug for One {
 }
 
 impl std::ops::Deref for One {
-    type Target = dyn Adapter;
+    type Target = &'static dyn Adapter;
     fn deref(&self) -> &Self::Target {
-        self.0
+        &self.0
     }
 }
 
@@ -54,62 +56,119 @@ fn adapter() -> impl Strategy<Value = One> {
 }
 
 /// The usual upstream of the vendor, with every setting given.
-fn usual(spec: &Spec) -> Upstream {
+fn usual(spec: &Spec) -> VendorEndpoint {
     let settings: Vec<_> = spec.settings.iter().map(|setting| (setting.key, "setting-1")).collect();
     upstream(spec, "up-1", &settings)
 }
 
-fn target<'a>(spec: &'static Spec, upstream: &'a Upstream) -> Target<'a> {
-    locate(spec, upstream, Cow::Borrowed("asked-1")).expect("an ordinary id")
+fn target(spec: &Spec, upstream: &VendorEndpoint) -> Target {
+    locate(spec, upstream, "asked-1").expect("an ordinary id")
 }
 
-/// The vendor's own sample of a successful answer.
-fn sample(spec: &Spec) -> Tree {
-    static SAMPLES: LazyLock<BTreeMap<&str, Tree>> = LazyLock::new(|| {
-        let sample = |spec: &'static Spec| {
-            let full = Story::of(spec.vendor).into_iter().find(|story| story.name == "full")?;
-            Some((spec.vendor, full.told.get("reply")?.get("body")?.clone()))
-        };
-        ALL.iter().map(|adapter| sample(adapter.spec()).expect("a sample")).collect()
-    });
-    SAMPLES[spec.vendor].clone()
-}
-
-/// Every successful answer in the vendor's stories that holds a conversation.
-fn samples(spec: &Spec) -> Vec<(String, Tree)> {
-    let mut samples = Vec::new();
-    for story in Story::of(spec.vendor) {
-        let body = story.told.get("reply").and_then(|reply| {
-            let told = reply.get("body").cloned();
-            told.or_else(|| Tree::parse(reply.get("body_text")?.text()?.as_bytes()).ok())
-        });
-        let usable = body.filter(|body| matches!(body, Tree::Object(_)));
-        if let Some(body) = usable.filter(|body| answer(spec, body).is_some()) {
-            samples.push((story.name, body));
-        }
+/// The call, without the stored context where it needs one.
+fn unmerged(encoded: Encoded) -> UpstreamCall {
+    match encoded {
+        Encoded::Ready(call) => call,
+        Encoded::NeedsStored(pending) => pending.into_unmerged(),
     }
-    assert!(samples.len() > 2, "{} has samples", spec.vendor);
-    samples
+}
+
+/// Reading of a vendor's answers, either to updates or to reads.
+#[derive(Clone, Copy)]
+struct Decoder {
+    adapter: &'static dyn Adapter,
+    is_read: bool,
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.spec().vendor, if self.is_read { "read" } else { "update" })
+    }
+}
+
+/// Every vendor's answers to updates, and to reads.
+fn decoders() -> Vec<Decoder> {
+    let of = |adapter: &&'static dyn Adapter, is_read| Decoder { adapter: *adapter, is_read };
+    let updates = ALL.iter().map(|adapter| of(adapter, false));
+    let reads = ALL.iter().filter(|adapter| adapter.spec().read.is_some()).map(|adapter| of(adapter, true));
+    updates.chain(reads).collect()
+}
+
+fn decoder() -> impl Strategy<Value = Decoder> {
+    proptest::sample::select(decoders())
+}
+
+impl Decoder {
+    fn spec(&self) -> &'static Spec {
+        self.adapter.spec()
+    }
+
+    /// The canonical members that such answers may have.
+    fn reported(&self) -> &'static [&'static str] {
+        if self.is_read { self.spec().read_members } else { self.spec().reported_members }
+    }
+
+    fn is_of(&self, story: &Story) -> bool {
+        (story.told.get("method").and_then(Tree::text) == Some("GET")) == self.is_read
+    }
+
+    /// The vendor's own sample of a successful answer.
+    fn sample(&self) -> Tree {
+        static SAMPLES: LazyLock<BTreeMap<(&str, bool), Tree>> = LazyLock::new(|| {
+            let sample = |decoder: &Decoder| {
+                let name = if decoder.is_read { "read" } else { "full" };
+                let story = Story::of(decoder.spec().vendor).into_iter().find(|story| story.name == name)?;
+                Some(story.told.get("reply")?.get("body")?.clone())
+            };
+            let key = |decoder: &Decoder| (decoder.spec().vendor, decoder.is_read);
+            decoders().iter().map(|it| (key(it), sample(it).expect("a sample"))).collect()
+        });
+        SAMPLES[&(self.spec().vendor, self.is_read)].clone()
+    }
+
+    /// Every successful answer in the vendor's stories that holds a conversation.
+    fn samples(&self) -> Vec<(String, Tree)> {
+        let mut samples = Vec::new();
+        for story in Story::of(self.spec().vendor).into_iter().filter(|story| self.is_of(story)) {
+            let body = story.told.get("reply").and_then(|reply| {
+                let told = reply.get("body").cloned();
+                told.or_else(|| Tree::parse(reply.get("body_text")?.text()?.as_bytes()).ok())
+            });
+            let usable = body.filter(|body| matches!(body, Tree::Object(_)));
+            if let Some(body) = usable.filter(|body| self.answer(body).is_some()) {
+                samples.push((format!("{}/{}", self.spec().vendor, story.name), body));
+            }
+        }
+        assert!(!samples.is_empty() && (self.is_read || samples.len() > 2), "{self:?} has samples");
+        samples
+    }
+
+    fn decode<'a>(
+        &self,
+        cx: &DecodeContext<'a>,
+        reply: &'a Response<Bytes>,
+    ) -> Result<Conversation<'a>, DecodeError> {
+        if self.is_read { self.adapter.decode_read(cx, reply) } else { self.adapter.decode(cx, reply) }
+    }
+
+    /// The caller's answer for a reply, as bytes, if nothing was set.
+    fn written(&self, reply: &Response<Bytes>) -> Result<Vec<u8>, DecodeError> {
+        let spec = self.spec();
+        let target = target(spec, &usual(spec));
+        let conversation = self.decode(&DecodeContext::of_read(&target), reply)?;
+        let mut out = Vec::new();
+        conversation.write(target.id(), spec.vendor, "up-1", &[], &mut out);
+        Ok(out)
+    }
+
+    fn answer(&self, body: &Tree) -> Option<Tree> {
+        let out = self.written(&reply(200, body.to_string())).ok()?;
+        Some(Tree::parse(&out).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out))))
+    }
 }
 
 fn reply(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
     let mut reply = Response::new(body.into());
     *reply.status_mut() = StatusCode::from_u16(status).unwrap();
     reply
-}
-
-/// What a caller gets of this answer, as bytes; `None` where it holds no conversation.
-fn written(spec: &'static Spec, reply: &Response<Bytes>) -> Result<Vec<u8>, Unusable> {
-    let upstream = usual(spec);
-    let target = target(spec, &upstream);
-    let conversation = vendor(spec.vendor).unwrap().decode(&Done { target: &target, set: &[] }, reply)?;
-    let mut out = Vec::new();
-    conversation.write(target.id(), spec.vendor, &upstream.name, &[], &mut out);
-    Ok(out)
-}
-
-fn answer(spec: &Spec, body: &Tree) -> Option<Tree> {
-    let spec = vendor(spec.vendor).unwrap().spec();
-    let out = written(spec, &reply(200, body.to_string())).ok()?;
-    Some(Tree::parse(&out).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out))))
 }

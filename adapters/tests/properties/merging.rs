@@ -1,14 +1,16 @@
 //! Merge patches (RFC 7396) of a stored context.
 
-use parlance_adapters::canonical::{Field, Patch};
+use bytes::Bytes;
+use parlance_adapters::canonical::{Field, Patch, Reported};
 use parlance_adapters::json::Reader;
-use parlance_adapters::merge::{merge, merged_body};
-use parlance_adapters::{Ask, stored_context};
+use parlance_adapters::merge::merge;
+use parlance_adapters::{DecodeContext, EncodeRequest, Encoded, decode};
 use proptest::prelude::*;
 
 use crate::made::{escaped, name, number, object_of, row_value, words};
 use crate::support::Tree;
-use crate::{adapter, cases, reply, sample, target, usual};
+use crate::ways::{at_mut, conversation};
+use crate::{Decoder, adapter, cases, reply, target, usual};
 
 /// RFC 7396, section 2, over trees that keep the text of numbers.
 fn merged(target: &Tree, patch: &Tree) -> Tree {
@@ -61,37 +63,48 @@ proptest! {
 
     #[test]
     fn a_stored_context_is_merged_into_the_one_call(
-        adapter in adapter().prop_filter("reads", |adapter| adapter.spec().reads),
+        adapter in adapter().prop_filter("merges", |adapter| adapter.spec().is_mergeable()),
         stored in prop::option::of(mergeable()),
         patch in mergeable().prop_filter("an object", |patch| matches!(patch, Tree::Object(_))),
     ) {
         let spec = adapter.spec();
         let upstream = usual(spec);
         let target = target(spec, &upstream);
-        let row = spec.rows.iter().find(|row| row.field == Field::Context).unwrap();
-        let other = spec.rows.iter().find(|row| row.field != Field::Context).unwrap();
-        let other = row_value(other);
-        let text = format!("{{\"context\":{patch},{}", &other[1..]);
-        let parsed = Patch::parse(text.as_bytes()).unwrap();
-        let ask = Ask { target: &target, patch: &parsed, merge: true, lenient: false, idempotency_key: None };
-        let call = adapter.encode(&ask).unwrap();
-        prop_assert!(call.needs_stored_context);
+        let row = spec.row(Field::Context).unwrap();
+        let other = spec.rows().find(|row| row.field != Field::Context).map(row_value);
+        let text = match other {
+            Some(other) => format!("{{\"context\":{patch},{}", &other[1..]),
+            None => format!("{{\"context\":{patch}}}"),
+        };
+        let text = Bytes::from(text);
+        let parsed = Patch::parse(&text).unwrap();
+        let ask = EncodeRequest {
+            endpoint: &upstream,
+            target: &target,
+            patch: &parsed,
+            merge: true,
+            lenient: false,
+            idempotency_key: None,
+        };
+        let Encoded::NeedsStored(pending) = adapter.encode(&ask).unwrap() else { panic!("nothing to merge") };
+        let unmerged = pending.clone().into_unmerged();
 
-        let mut answer = sample(spec);
-        if let Tree::Object(members) = &mut answer {
+        let decoder = Decoder { adapter: adapter.0, is_read: true };
+        let mut answer = decoder.sample();
+        let way = conversation(&decoder, &answer);
+        if let Tree::Object(members) = at_mut(&mut answer, &way) {
             members.retain(|(name, _)| name != row.wire);
             members.extend(stored.clone().map(|stored| (row.wire.to_owned(), stored)));
         }
         let answer = reply(200, answer.to_string());
-        let context = stored_context(spec, &answer).unwrap();
-        prop_assert_eq!(Tree::parse(context.text().as_bytes()).unwrap(), stored.clone().unwrap_or(Tree::Null));
-        let (body, context) = merged_body(spec, &call, context).unwrap();
+        let call = pending.merge(&decode(*adapter, &DecodeContext::of_read(&target), &answer).unwrap()).unwrap();
         let whole = merged(&stored.unwrap_or(Tree::Null), &patch);
-        prop_assert_eq!(Tree::parse(context.as_bytes()).unwrap().sorted(), whole.sorted());
+        let Reported::Value(context) = call.value(Field::Context) else { panic!("no context is set") };
+        prop_assert_eq!(Tree::parse(context.text().as_bytes()).unwrap().sorted(), whole.sorted());
         // Everything else of the body is as it was.
-        let Tree::Object(mut before) = Tree::parse(call.request.body()).unwrap() else { panic!("no object") };
+        let Tree::Object(mut before) = Tree::parse(unmerged.request.body()).unwrap() else { panic!("no object") };
         before.iter_mut().filter(|(name, _)| name == row.wire).for_each(|(_, value)| *value = whole.clone());
-        prop_assert_eq!(Tree::parse(&body).unwrap().sorted(), Tree::Object(before).sorted());
+        prop_assert_eq!(Tree::parse(call.request.body()).unwrap().sorted(), Tree::Object(before).sorted());
     }
 }
 

@@ -1,14 +1,17 @@
 //! Answers: nothing of a reply is lost, nothing is made up, and no bytes make an adapter fail otherwise than by saying so.
 
-use parlance_adapters::canonical::{Field, READ_ONLY, Time};
-use parlance_adapters::{ALL, Spec, Unusable, stored_context};
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use parlance_adapters::canonical::{Field, Patch, READ_ONLY, Role, Status, Time};
+use parlance_adapters::{ALL, DecodeContext, DecodeError, EncodeRequest};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use crate::made::{escaped, near};
-use crate::support::Tree;
+use crate::support::{Story, Tree};
 use crate::ways::{at, at_mut, change, changes, conversation, remove, ways};
-use crate::{adapter, answer, cases, reply, sample, samples, written};
+use crate::{Decoder, cases, decoder, decoders, reply, target, unmerged, usual};
 
 /// Every scalar, with the name of the member that it stands in (or whose list it stands in).
 fn leaves<'t>(tree: &'t Tree, name: &'t str, all: &mut Vec<(&'t str, &'t Tree)>) {
@@ -19,14 +22,23 @@ fn leaves<'t>(tree: &'t Tree, name: &'t str, all: &mut Vec<(&'t str, &'t Tree)>)
     }
 }
 
-/// Words that say the same in the vendors' and in canonical terms.
-const SAME: [(&str, &str, &str); 5] = [
-    ("role", "bot", "assistant"),
-    ("role", "inbound", "user"),
-    ("role", "outbound", "assistant"),
-    ("status", "in_progress", "active"),
-    ("status", "in-progress", "active"),
-];
+/// A canonical member, a vendor's word in it, and the canonical word that says the same.
+type Words = (String, String, String);
+
+/// Words that say the same in the vendors' and in canonical terms, as their stories tell.
+static SAME: LazyLock<Vec<Words>> = LazyLock::new(|| {
+    let stories = ALL.iter().flat_map(|adapter| Story::of(adapter.spec().vendor));
+    let words = stories.filter_map(|story| story.told.get("words").cloned()).flat_map(|words| match words {
+        Tree::List(words) => words,
+        other => panic!("a story's words are {other}"),
+    });
+    let text = |word: &Tree| word.text().map(str::to_owned);
+    let known = words.map(|words| match &words {
+        Tree::List(three) if three.len() == 3 => Some((text(&three[0])?, text(&three[1])?, text(&three[2])?)),
+        _ => None,
+    });
+    known.map(|words| words.expect("a member, the vendor's word, the canonical word")).collect()
+});
 
 /// The same moment as canonical answers write it.
 fn normal(text: &str) -> Option<String> {
@@ -40,12 +52,13 @@ fn is_found((name, leaf): (&str, &Tree), answer: &[(&str, &Tree)]) -> bool {
         return true;
     }
     match leaf {
-        // A flag in digits.
-        Tree::Number(digit) if digit == "0" || digit == "1" => has(name, &Tree::Bool(digit == "1")),
+        // A flag in digits, or an id.
+        Tree::Number(digits) => {
+            let flag = ["0", "1"].contains(&digits.as_str()) && has(name, &Tree::Bool(digits == "1"));
+            flag || has("id", &Tree::Text(digits.clone()))
+        }
         Tree::Text(text) => {
-            let same = |(name, vendor, ours): &(&str, &str, &str)| {
-                vendor == text && has(name, &Tree::Text((*ours).to_owned()))
-            };
+            let same = |(name, vendor, ours): &Words| vendor == text && has(name, &Tree::Text(ours.clone()));
             // The id that was asked for stands in the canonical one.
             text == "asked-1"
                 || SAME.iter().any(same)
@@ -55,8 +68,18 @@ fn is_found((name, leaf): (&str, &Tree), answer: &[(&str, &Tree)]) -> bool {
     }
 }
 
-/// Every canonical member has the type of the schema, whatever the vendor sent in its place.
-fn is_as_promised(answer: &Tree) -> Result<(), TestCaseError> {
+/// Members that any answer may have.
+const ALWAYS: [&str; 5] = ["id", "vendor", "upstream", "vendor_data", "warnings"];
+
+/// The canonical words for roles and for states.
+fn canonical_words() -> (Vec<&'static str>, Vec<&'static str>) {
+    let roles = Role::ALL.iter().map(|role| role.as_str());
+    (roles.collect(), Status::ALL.iter().map(|status| status.as_str()).collect())
+}
+
+/// Every canonical member is one that the vendor's spec lists, and has the type of the schema, whatever the vendor sent in its place.
+fn is_as_promised(decoder: &Decoder, answer: &Tree) -> Result<(), TestCaseError> {
+    let (roles, states) = canonical_words();
     let text = |value: &Tree| value.text().is_some();
     let count =
         |value: &Tree| matches!(value, Tree::Number(digits) if digits.bytes().all(|b| b.is_ascii_digit()));
@@ -80,7 +103,7 @@ fn is_as_promised(answer: &Tree) -> Result<(), TestCaseError> {
     let message = |name: &str, value: &Tree| match (name, value) {
         ("id" | "role" | "text" | "created_at", Tree::Null) => true,
         ("id" | "text", value) => text(value),
-        ("role", value) => word(value, &["user", "assistant", "system", "tool", "other"]),
+        ("role", value) => word(value, &roles),
         ("created_at", value) => time(value),
         ("attachments", value) => *value != Tree::List(Vec::new()) && list(value, &|it| object(it, &file)),
         ("vendor_data", value) => some(value),
@@ -93,7 +116,8 @@ fn is_as_promised(answer: &Tree) -> Result<(), TestCaseError> {
         ("warnings", value) => *value != Tree::List(Vec::new()),
         (name, Tree::Null) => Field::named(name).is_some() || READ_ONLY.contains(&name),
         ("title" | "instructions", value) => text(value),
-        ("status", value) => word(value, &["active", "ended", "error", "deleted", "other"]),
+        ("status", value) => word(value, &states),
+        ("tags", value) => list(value, &text),
         ("archived" | "important", value) => matches!(value, Tree::Bool(_)),
         ("context", value) => matches!(value, Tree::Object(_) | Tree::Text(_)),
         ("agent", value) => object(value, &texts(&["id", "name", "status"])),
@@ -104,18 +128,20 @@ fn is_as_promised(answer: &Tree) -> Result<(), TestCaseError> {
     };
     let Tree::Object(members) = answer else { return Err(TestCaseError::fail("no object")) };
     for (name, value) in members {
+        let known = ALWAYS.contains(&name.as_str()) || decoder.reported().contains(&name.as_str());
+        prop_assert!(known, "{:?} reports '{}', which its spec does not list", decoder, name);
         prop_assert!(member(name, value), "'{}' is not of its type: {}", name, value);
     }
     Ok(())
 }
 
-fn nothing_is_lost(spec: &Spec, told: &Tree) -> Result<(), TestCaseError> {
-    let Some(answer) = answer(spec, told) else {
-        return Err(TestCaseError::fail(format!("{} refuses {told}", spec.vendor)));
+fn nothing_is_lost(decoder: &Decoder, told: &Tree) -> Result<(), TestCaseError> {
+    let Some(answer) = decoder.answer(told) else {
+        return Err(TestCaseError::fail(format!("{decoder:?} refuses {told}")));
     };
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     // Of an envelope, the word that all is well is not kept.
-    let envelope = !conversation(spec, told).is_empty();
+    let envelope = !conversation(decoder, told).is_empty();
     match told {
         Tree::Object(members) => {
             for (name, value) in members {
@@ -127,20 +153,21 @@ fn nothing_is_lost(spec: &Spec, told: &Tree) -> Result<(), TestCaseError> {
         other => leaves(other, "", &mut theirs),
     }
     leaves(&answer, "", &mut ours);
-    is_as_promised(&answer)?;
+    is_as_promised(decoder, &answer)?;
     for leaf in &theirs {
         prop_assert!(
             is_found(*leaf, &ours),
             "{:?} of {} is lost: {} gives {}",
             leaf,
-            spec.vendor,
+            decoder.spec().vendor,
             told,
             answer
         );
     }
 
     // The other way round: every number and every text comes from the vendor, but for our own words.
-    let words = ["user", "assistant", "active", "ended", "error", "deleted", "other"];
+    let (roles, states) = canonical_words();
+    let words = [roles, states].concat();
     for (name, leaf) in &ours {
         let known = match leaf {
             Tree::Number(_) => theirs.iter().any(|(_, other)| other == leaf),
@@ -157,17 +184,62 @@ fn nothing_is_lost(spec: &Spec, told: &Tree) -> Result<(), TestCaseError> {
             }
             _ => true,
         };
-        prop_assert!(known, "{}={} of {} is made up: {} gives {}", name, leaf, spec.vendor, told, answer);
+        prop_assert!(
+            known,
+            "{}={} of {} is made up: {} gives {}",
+            name,
+            leaf,
+            decoder.spec().vendor,
+            told,
+            answer
+        );
     }
     Ok(())
 }
 
 #[test]
 fn every_sample_is_wholly_in_its_answer() {
-    for adapter in ALL {
-        for (story, told) in samples(adapter.spec()) {
-            nothing_is_lost(adapter.spec(), &told).unwrap_or_else(|fault| panic!("{story}: {fault}"));
+    for decoder in decoders() {
+        for (story, told) in decoder.samples() {
+            nothing_is_lost(&decoder, &told).unwrap_or_else(|fault| panic!("{story}: {fault}"));
         }
+    }
+}
+
+/// Every member that a spec lists as reported is in the answer of some story. The converse is part of every test of a
+/// reply.
+#[test]
+fn every_reported_member_is_in_some_answer() {
+    for decoder in decoders() {
+        let (spec, upstream) = (decoder.spec(), usual(decoder.spec()));
+        let target = target(spec, &upstream);
+        // A vendor that only confirms reports the members that were set.
+        let example = Bytes::from_static(spec.example.patch.as_bytes());
+        let patch = Patch::parse(&example).unwrap();
+        let (merge, lenient, idempotency_key) = (false, false, None);
+        let request = EncodeRequest {
+            endpoint: &upstream,
+            target: &target,
+            patch: &patch,
+            merge,
+            lenient,
+            idempotency_key,
+        };
+        let call = unmerged(decoder.adapter.encode(&request).unwrap());
+        let cx = match decoder.is_read {
+            true => DecodeContext::of_read(&target),
+            false => DecodeContext::of_update(&target, &call),
+        };
+        let mut missing = decoder.reported().to_vec();
+        for (story, told) in decoder.samples() {
+            let reply = reply(200, told.to_string());
+            let mut out = Vec::new();
+            decoder.decode(&cx, &reply).unwrap().write("id", "vendor", "upstream", &[], &mut out);
+            let answer = Tree::parse(&out).unwrap();
+            missing.retain(|name| answer.get(name).is_none_or(|value| *value == Tree::Null));
+            is_as_promised(&decoder, &answer).unwrap_or_else(|fault| panic!("{story}: {fault}"));
+        }
+        assert!(missing.is_empty(), "{decoder:?}: no story's answer has {missing:?}");
     }
 }
 
@@ -197,10 +269,9 @@ fn a_difference_in_the_reply_is_a_difference_in_the_answer() {
     // Flags come in digits or words, and a list without anything says no more than no list.
     let alike = [("true", "1"), ("false", "0"), ("empty list", "absent"), ("empty list", "empty text")];
     let mut compared = 0;
-    for adapter in ALL {
-        let spec = adapter.spec();
-        for (story, told) in samples(spec) {
-            let base = conversation(spec, &told);
+    for decoder in decoders() {
+        for (story, told) in decoder.samples() {
+            let base = conversation(&decoder, &told);
             let mut inside = Vec::new();
             ways(at(&told, &base), &base, &mut inside);
             for way in inside {
@@ -216,8 +287,9 @@ fn a_difference_in_the_reply_is_a_difference_in_the_answer() {
                     variants.push((what, variant));
                 }
                 for (what, variant) in variants {
-                    let answer = answer(spec, &variant)
-                        .unwrap_or_else(|| panic!("{}/{story}: {what} is refused: {variant}", spec.vendor))
+                    let answer = decoder
+                        .answer(&variant)
+                        .unwrap_or_else(|| panic!("{story}: {what} is refused: {variant}"))
                         .sorted();
                     for (other, one) in &seen {
                         compared += 1;
@@ -226,8 +298,7 @@ fn a_difference_in_the_reply_is_a_difference_in_the_answer() {
                             listed || alike.contains(&(what, *other)) || alike.contains(&(*other, what));
                         assert!(
                             known || *one != answer,
-                            "{}/{story}: {what} and {other} give the same answer: {variant} gives {answer}",
-                            spec.vendor
+                            "{story}: {what} and {other} give the same answer: {variant} gives {answer}"
                         );
                     }
                     seen.push((what, answer));
@@ -241,11 +312,11 @@ fn a_difference_in_the_reply_is_a_difference_in_the_answer() {
 /// An envelope and the conversation in it may have members of the same names, however they are written.
 #[test]
 fn what_stands_around_the_conversation_is_kept_apart_from_it() {
-    let envelopes =
-        ALL.iter().map(|adapter| adapter.spec()).filter(|spec| !conversation(spec, &sample(spec)).is_empty());
-    for spec in envelopes {
-        let mut told = sample(spec);
-        let way = conversation(spec, &told);
+    let decoders = decoders();
+    let envelopes = decoders.iter().filter(|it| !conversation(it, &it.sample()).is_empty());
+    for decoder in envelopes {
+        let mut told = decoder.sample();
+        let way = conversation(decoder, &told);
         for (place, prefix) in [(way, "inner"), (Vec::new(), "outer")] {
             let Tree::Object(members) = at_mut(&mut told, &place) else { panic!("an object") };
             for name in ["one", "two", "envelope", "vendor_data", "data", "status"] {
@@ -254,12 +325,12 @@ fn what_stands_around_the_conversation_is_kept_apart_from_it() {
                 }
             }
         }
-        nothing_is_lost(spec, &told).unwrap();
+        nothing_is_lost(decoder, &told).unwrap();
         let text = told.to_string();
         let respelt = text.replacen("\"one\":\"inner-one\"", "\"\\u006fne\":\"inner-one\"", 1);
         assert_ne!(text, respelt);
-        let ours = Tree::parse(&written(spec, &reply(200, respelt)).unwrap()).unwrap();
-        assert_eq!(ours.sorted(), answer(spec, &told).unwrap().sorted());
+        let ours = Tree::parse(&decoder.written(&reply(200, respelt)).unwrap()).unwrap();
+        assert_eq!(ours.sorted(), decoder.answer(&told).unwrap().sorted());
     }
 }
 
@@ -268,10 +339,9 @@ fn what_stands_around_the_conversation_is_kept_apart_from_it() {
 #[test]
 fn messages_have_one_order() {
     let mut by_time = 0;
-    for adapter in ALL {
-        let spec = adapter.spec();
-        let told = sample(spec);
-        let way = conversation(spec, &told);
+    for decoder in decoders() {
+        let told = decoder.sample();
+        let way = conversation(&decoder, &told);
         let Some(Tree::List(messages)) = at(&told, &way).get("messages") else { continue };
         let Some(Tree::Object(message)) = messages.first() else { continue };
         let is_time = |(_, value): &&(String, Tree)| value.text().and_then(normal).is_some();
@@ -292,7 +362,7 @@ fn messages_have_one_order() {
             members.iter_mut().filter(|(name, _)| name == "messages").for_each(|(_, value)| {
                 *value = Tree::List(list.clone().collect());
             });
-            let answer = answer(spec, &told).unwrap();
+            let answer = decoder.answer(&told).unwrap();
             let Some(Tree::List(messages)) = answer.get("messages") else { panic!("messages") };
             let id =
                 |message: &Tree| message.get("id").and_then(Tree::text).map(|id| id[2..].parse().unwrap());
@@ -314,12 +384,12 @@ fn messages_have_one_order() {
     assert!(by_time > 0);
 }
 
-/// Where a list of texts becomes attachments, each is there once and in its order, be they few or many.
+/// A list of texts that becomes attachments has each once and in its order, be they few or many.
 #[test]
 fn no_attachment_is_there_twice() {
     let mut lists = 0;
-    for adapter in ALL {
-        for (story, told) in samples(adapter.spec()) {
+    for decoder in decoders() {
+        for (story, told) in decoder.samples() {
             let mut all = Vec::new();
             ways(&told, &Vec::new(), &mut all);
             let texts =
@@ -329,7 +399,7 @@ fn no_attachment_is_there_twice() {
                     let url = |n: usize| Tree::Text(format!("https://cdn.example/{n}"));
                     let mut told = told.clone();
                     *at_mut(&mut told, &way) = Tree::List((0..count).chain(0..count).map(url).collect());
-                    let answer = answer(adapter.spec(), &told).unwrap().to_string();
+                    let answer = decoder.answer(&told).unwrap().to_string();
                     let once: Vec<_> = (0..count).map(|n| format!("{{\"url\":{}}}", url(n))).collect();
                     if answer.contains("\"attachments\":[{\"url\":\"https://cdn.example/0\"") {
                         lists += 1;
@@ -349,21 +419,21 @@ fn no_attachment_is_there_twice() {
 
 #[test]
 fn names_are_names_however_they_are_written() {
-    for adapter in ALL {
-        for (story, told) in samples(adapter.spec()) {
+    for decoder in decoders() {
+        for (story, told) in decoder.samples() {
             let mut text = String::new();
             escaped(&told, &mut text);
-            let out = written(adapter.spec(), &reply(200, text)).unwrap();
+            let out = decoder.written(&reply(200, text)).unwrap();
             let ours = Tree::parse(&out).unwrap();
-            assert_eq!(ours.sorted(), answer(adapter.spec(), &told).unwrap().sorted(), "{story}");
+            assert_eq!(ours.sorted(), decoder.answer(&told).unwrap().sorted(), "{story}");
         }
     }
 }
 
 #[test]
 fn a_reply_that_gives_a_member_twice_is_refused() {
-    for adapter in ALL {
-        let told = sample(adapter.spec());
+    for decoder in decoders() {
+        let told = decoder.sample();
         let mut all = vec![Vec::new()];
         ways(&told, &Vec::new(), &mut all);
         for way in all {
@@ -373,8 +443,8 @@ fn a_reply_that_gives_a_member_twice_is_refused() {
             {
                 members.push(first);
                 let reply = reply(200, twice.to_string());
-                let result = written(adapter.spec(), &reply);
-                assert!(matches!(result, Err(Unusable::Invalid(_))), "{twice}");
+                let result = decoder.written(&reply);
+                assert!(matches!(result, Err(DecodeError::Invalid(_))), "{twice}");
             }
         }
     }
@@ -382,8 +452,8 @@ fn a_reply_that_gives_a_member_twice_is_refused() {
 
 #[test]
 fn what_is_no_object_is_no_conversation() {
-    for adapter in ALL {
-        let told = sample(adapter.spec()).to_string();
+    for decoder in decoders() {
+        let told = decoder.sample().to_string();
         let bodies = [
             " ".to_owned(),
             "null".to_owned(),
@@ -401,8 +471,8 @@ fn what_is_no_object_is_no_conversation() {
             format!("{{\"deep\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000)),
         ];
         for body in bodies {
-            let result = written(adapter.spec(), &reply(200, body.clone()));
-            assert!(matches!(result, Err(Unusable::Invalid(_))), "{}: {body}", adapter.spec().vendor);
+            let result = decoder.written(&reply(200, body.clone()));
+            assert!(matches!(result, Err(DecodeError::Invalid(_))), "{decoder:?}: {body}");
         }
     }
 }
@@ -411,30 +481,29 @@ proptest! {
     #![proptest_config(cases(2000))]
 
     #[test]
-    fn every_leaf_of_a_changed_reply_is_in_its_answer(adapter in adapter(), changes in changes()) {
-        let mut told = sample(adapter.spec());
-        changes.iter().for_each(|it| change(adapter.spec(), &mut told, it));
-        nothing_is_lost(adapter.spec(), &told)?;
+    fn every_leaf_of_a_changed_reply_is_in_its_answer(decoder in decoder(), changes in changes()) {
+        let mut told = decoder.sample();
+        changes.iter().for_each(|it| change(&decoder, &mut told, it));
+        nothing_is_lost(&decoder, &told)?;
     }
 
     #[test]
     fn no_bytes_make_an_adapter_panic(
-        (adapter, bytes) in adapter().prop_flat_map(|adapter| (Just(adapter), near(adapter.spec()))),
+        (decoder, bytes) in decoder().prop_flat_map(|decoder| (Just(decoder), near(&decoder))),
         status in 100_u16..=999,
     ) {
         let reply = reply(status, bytes.clone());
-        let failure = adapter.explain(&reply);
+        let failure = decoder.adapter.failure(&reply);
         let texts = [&failure.vendor_code, &failure.vendor_message];
         for text in texts.into_iter().flatten().chain(failure.fields.iter().map(|(_, words)| words)) {
             prop_assert!(text.chars().count() <= 1001 && !text.contains(char::is_control), "{:?}", text);
         }
-        if let Ok(out) = written(adapter.spec(), &reply) {
+        if let Ok(out) = decoder.written(&reply) {
             // Valid, without a name twice, whatever the vendor sent.
             let read = Tree::parse(&out);
             prop_assert!(read.is_ok(), "{:?}: {}", read, String::from_utf8_lossy(&out));
             // And only what was valid became an answer.
             prop_assert!(serde_json::from_slice::<&RawValue>(&bytes).is_ok());
         }
-        let _ = stored_context(adapter.spec(), &reply);
     }
 }

@@ -1,11 +1,10 @@
-//! Where things stand in a tree, and how to change them.
+//! Places in a tree, and changes to them.
 
-use parlance_adapters::Spec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::Decoder;
 use crate::made::{name, tree};
-use crate::sample;
 use crate::support::Tree;
 
 /// The way to a value: members and items by their position.
@@ -50,8 +49,8 @@ pub(crate) fn remove(tree: &mut Tree, way: &[usize]) {
 }
 
 /// The way to the object that is the conversation: in the vendor's envelope, if its sample has one, else the whole.
-pub(crate) fn conversation(spec: &Spec, tree: &Tree) -> Way {
-    let sample = sample(spec);
+pub(crate) fn conversation(decoder: &Decoder, tree: &Tree) -> Way {
+    let sample = decoder.sample();
     let Some(Tree::Object(_)) = sample.get("data").filter(|_| sample.get("messages").is_none()) else {
         return Vec::new();
     };
@@ -67,8 +66,8 @@ pub(crate) enum Change {
     Add(Index, String, Tree),
 }
 
-pub(crate) fn change(spec: &Spec, tree: &mut Tree, change: &Change) {
-    let base = conversation(spec, tree);
+pub(crate) fn change(decoder: &Decoder, tree: &mut Tree, change: &Change) {
+    let base = conversation(decoder, tree);
     let mut inside = Vec::new();
     ways(at(tree, &base), &base, &mut inside);
     match change {

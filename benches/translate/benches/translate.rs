@@ -1,4 +1,4 @@
-//! What translating costs in time: `cargo bench -p parlance-translate`.
+//! Time of translations: `cargo bench -p parlance-translate`.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use parlance_adapters::ALL;
@@ -14,7 +14,7 @@ fn main() {
 /// A canonical body to the vendor's request.
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
-    for adapter in ALL {
+    for &adapter in ALL {
         let job = Encode::new(adapter);
         group.throughput(Throughput::Bytes(job.size() as u64));
         group.bench_function(adapter.spec().vendor, |bencher| bencher.iter(|| job.run()));
@@ -24,7 +24,7 @@ fn encode(criterion: &mut Criterion) {
 /// A vendor's reply to the caller's answer, written.
 fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode+write");
-    for adapter in ALL {
+    for &adapter in ALL {
         for kilobytes in [1, 16, 160] {
             let job = Decode::new(adapter, kilobytes * 1024);
             group.throughput(Throughput::Bytes(job.size() as u64));

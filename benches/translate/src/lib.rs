@@ -1,52 +1,61 @@
-//! The jobs that are timed and counted: the one request from a patch, and the answer from replies of any size.
+//! Jobs that are timed and counted: encoding a patch, and decoding replies of several sizes.
 //!
 //! Patches and replies are the vendors' own samples, from the stories; a reply grows by repeating its messages.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark stops at the first surprise")]
 
-use std::borrow::Cow;
 use std::hint::black_box;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use parlance_adapters::canonical::Patch;
-use parlance_adapters::{Adapter, Ask, Done, Origin, Place, Spec, Upstream, locate};
+use parlance_adapters::{
+    Adapter, DecodeContext, EncodeRequest, Encoded, Origin, SettingPlacement, Spec, VendorEndpoint, locate,
+};
 use serde_json::Value;
 
 /// A canonical body that becomes a vendor's request.
 pub struct Encode {
     adapter: &'static dyn Adapter,
-    upstream: Upstream,
-    body: String,
+    upstream: VendorEndpoint,
+    body: Bytes,
 }
 
 impl Encode {
     /// The vendor's sample.
     pub fn new(adapter: &'static dyn Adapter) -> Self {
         let spec = adapter.spec();
-        Encode { adapter, upstream: upstream(spec), body: full(spec)["patch"].to_string() }
+        Encode { adapter, upstream: upstream(spec), body: Bytes::from(full(spec)["patch"].to_string()) }
     }
 
-    /// Bytes of the canonical body.
+    /// Size of the canonical body in bytes.
     pub fn size(&self) -> usize {
         self.body.len()
     }
 
-    /// Does it once.
+    /// Runs the job once.
     pub fn run(&self) -> Request<Bytes> {
-        let patch = Patch::parse(black_box(self.body.as_bytes())).expect("a patch");
-        let target =
-            locate(self.adapter.spec(), &self.upstream, Cow::Borrowed("conversation-1")).expect("an id");
-        let idempotency_key = Some("key-1");
-        let ask = Ask { target: &target, patch: &patch, merge: false, lenient: false, idempotency_key };
-        self.adapter.encode(&ask).expect("a call").request
+        let patch = Patch::parse(black_box(&self.body)).expect("a patch");
+        let target = locate(self.adapter.spec(), &self.upstream, "conversation-1").expect("an id");
+        let request = EncodeRequest {
+            endpoint: &self.upstream,
+            target: &target,
+            patch: &patch,
+            merge: false,
+            lenient: false,
+            idempotency_key: Some("key-1"),
+        };
+        match self.adapter.encode(&request).expect("a call") {
+            Encoded::Ready(call) => call.request,
+            Encoded::NeedsStored(_) => unreachable!("no merge is asked for"),
+        }
     }
 }
 
 /// A vendor's reply that becomes the caller's answer.
 pub struct Decode {
     adapter: &'static dyn Adapter,
-    upstream: Upstream,
+    upstream: VendorEndpoint,
     reply: Response<Bytes>,
 }
 
@@ -58,7 +67,7 @@ impl Decode {
         Decode { adapter, upstream: upstream(spec), reply: Response::new(Bytes::from(body)) }
     }
 
-    /// Bytes of the reply.
+    /// Size of the reply in bytes.
     pub fn size(&self) -> usize {
         self.reply.body().len()
     }
@@ -66,9 +75,9 @@ impl Decode {
     /// Does it once.
     pub fn run(&self) -> Vec<u8> {
         let spec = self.adapter.spec();
-        let target = locate(spec, &self.upstream, Cow::Borrowed("conversation-1")).expect("an id");
-        let done = Done { target: &target, set: &[] };
-        let conversation = self.adapter.decode(&done, black_box(&self.reply)).expect("a conversation");
+        let target = locate(spec, &self.upstream, "conversation-1").expect("an id");
+        let cx = DecodeContext::of_read(&target);
+        let conversation = self.adapter.decode(&cx, black_box(&self.reply)).expect("a conversation");
         let mut out = Vec::with_capacity(self.reply.body().len() + conversation.added());
         conversation.write(target.id(), spec.vendor, &self.upstream.name, &[], &mut out);
         out
@@ -102,9 +111,9 @@ fn grown(sample: &Value, size: usize) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-fn upstream(spec: &Spec) -> Upstream {
-    let in_path = spec.settings.iter().filter(|setting| setting.place == Place::Path);
-    Upstream {
+fn upstream(spec: &Spec) -> VendorEndpoint {
+    let in_path = spec.settings.iter().filter(|setting| setting.place == SettingPlacement::Path);
+    VendorEndpoint {
         name: "up-1".to_owned(),
         origin: Origin::parse(spec.base_url).expect("an origin"),
         settings: in_path.map(|setting| (setting.key, "9761342719".to_owned())).collect(),

@@ -144,7 +144,7 @@ impl Control {
                 let (totals, dropped) = self.ledger.totals();
                 Ok(Answer::json(
                     200,
-                    show::summary(&vendors::names(), &totals, dropped, self.ledger.enabled()),
+                    show::summary(vendors::names(), &totals, dropped, self.ledger.enabled()),
                 ))
             }
             ("GET", ["faults"]) => Ok(Answer::json(200, self.faults.show())),
@@ -247,8 +247,8 @@ impl Control {
         if rules.is_empty() {
             return wrong("send one rule or a list of rules, each a JSON object with a \"mode\"");
         }
-        let names = vendors::names();
-        let specs = rules.into_iter().map(|raw| Spec::parse(raw, &names)).collect::<Result<Vec<_>, _>>();
+        let specs =
+            rules.into_iter().map(|raw| Spec::parse(raw, vendors::names())).collect::<Result<Vec<_>, _>>();
         let ids = specs.and_then(|specs| self.faults.add(specs)).map_err(|why| Wrong(400, why))?;
         let ids = ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         Ok(Answer::json(201, format!(r#"{{"ids":[{ids}]}}"#)))

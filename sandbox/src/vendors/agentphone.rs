@@ -270,6 +270,7 @@ impl Vendor for AgentPhone {
             conversations: vec!["conv_def456", "conv_abc123"],
             update_path: "/v1/conversations/{id}",
             update: "{}",
+            effective: r#"{"metadata":{"effective":true}}"#,
             update_headers: Vec::new(),
         }
     }

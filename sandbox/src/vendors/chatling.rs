@@ -130,6 +130,7 @@ impl Vendor for Chatling {
             update_path: "/v2/chatbots/{parent}/conversations/{id}",
             // The page prints no body; its sample answer is what this one leads to.
             update: r#"{"archive":false,"important":true,"contact_id":"qtr89df0-112d-d197-b541-3f8674663246"}"#,
+            effective: r#"{"archive":true}"#,
             update_headers: Vec::new(),
         }
     }

@@ -275,6 +275,7 @@ impl Vendor for Cuadra {
             conversations: vec!["a4f0c0a2-4b1d-4e57-8a2a-0c18f9d4b1e2"],
             update_path: "/v1/chats/{id}",
             update: r#"{"title":"Updated Support Chat","systemPrompt":"You are a helpful assistant.","metadata":"<unknown>"}"#,
+            effective: r#"{"title":"effective"}"#,
             update_headers: vec![("Idempotency-Key", "0f9b2c3e-6a1d-4a58-9d0e-5b7a1c2d3e4f")],
         }
     }

@@ -159,6 +159,7 @@ impl Vendor for Kakiyo {
             conversations: vec!["chat_12345abcde"],
             update_path: "/v1/prospects/{id}/custom-data",
             update: r#"{"customData":"John replied positively to the AI outbound post; reference that follow-up."}"#,
+            effective: r#"{"customData":"effective"}"#,
             update_headers: Vec::new(),
         }
     }

@@ -1,12 +1,7 @@
-//! What every simulated vendor must do, and the one list of them.
+//! The interface of a simulated vendor, and the one list of them.
 
-mod agentphone;
-mod chatling;
 mod check;
-mod cuadra;
 mod fastapi;
-mod kakiyo;
-mod sigmamind;
 
 use std::io;
 use std::sync::Arc;
@@ -17,21 +12,32 @@ use crate::json::Object;
 use crate::store::Store;
 use crate::tokens::Tokens;
 
-/// The names of the simulated vendors, in the order of their ports.
-#[must_use]
-pub fn names() -> [&'static str; 5] {
-    [kakiyo::NAME, chatling::NAME, sigmamind::NAME, cuadra::NAME, agentphone::NAME]
+/// Declares the module of every vendor and lists the vendors in the order of their ports.
+///
+/// `cargo fmt` does not follow modules that a macro declares: `rustfmt --check sandbox/src/vendors/*.rs` covers them.
+macro_rules! vendors {
+    ($($module:ident::$vendor:ident),* $(,)?) => {
+        $(mod $module;)*
+
+        /// Returns the names of the simulated vendors, in the order of their ports.
+        #[must_use]
+        pub fn names() -> &'static [&'static str] {
+            &[$($module::NAME),*]
+        }
+
+        /// Makes every vendor, in the same order.
+        pub(crate) fn all() -> io::Result<Vec<Arc<dyn Vendor>>> {
+            Ok(vec![$(Arc::new($module::$vendor::new()?)),*])
+        }
+    };
 }
 
-/// Every vendor, in the same order.
-pub(crate) fn all() -> io::Result<Vec<Arc<dyn Vendor>>> {
-    Ok(vec![
-        Arc::new(kakiyo::Kakiyo::new()?),
-        Arc::new(chatling::Chatling::new()?),
-        Arc::new(sigmamind::SigmaMind::new()?),
-        Arc::new(cuadra::Cuadra::new()?),
-        Arc::new(agentphone::AgentPhone::new()?),
-    ])
+vendors! {
+    kakiyo::Kakiyo,
+    chatling::Chatling,
+    sigmamind::SigmaMind,
+    cuadra::Cuadra,
+    agentphone::AgentPhone,
 }
 
 /// The conversations a vendor starts with, and the update its own document shows.
@@ -45,6 +51,8 @@ pub struct Sample {
     pub update_path: &'static str,
     /// The body of the document's own example, as printed there where it is printed.
     pub update: &'static str,
+    /// The body of an update that changes the first conversation as it is at the start.
+    pub effective: &'static str,
     /// Fields an update needs beside the credential and the content type, with a value that may be sent once.
     pub update_headers: Vec<(&'static str, &'static str)>,
 }
@@ -61,11 +69,11 @@ pub(crate) trait Vendor: Send + Sync {
     fn store(&self) -> &Store;
     /// Its keys.
     fn keys(&self) -> &Keys;
-    /// How many ids name a conversation in a path of the control side.
+    /// The number of ids that name a conversation in a path of the control side.
     fn ids(&self) -> usize {
         1
     }
-    /// What is wrong with a conversation to be stored from outside, if anything.
+    /// The flaw of a conversation to be stored from outside, if it has one.
     fn flaw(&self, conversation: &Object) -> Option<String>;
     /// Its token endpoint and the path of it.
     fn tokens(&self) -> Option<(&'static str, &Tokens)> {

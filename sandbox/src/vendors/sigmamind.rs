@@ -151,6 +151,7 @@ impl Vendor for SigmaMind {
             conversations: vec!["chat-d17T6uReChpyfFeP"],
             update_path: "/v1/chats/{id}",
             update: r#"{"agentId":"D5D0p7TUs66TTAEAx","dynamicVariables":{"customer_name":"Michael"}}"#,
+            effective: r#"{"dynamicVariables":{"effective":true}}"#,
             update_headers: Vec::new(),
         }
     }

@@ -1,45 +1,23 @@
-//! A sandbox for one test and a client that shows every byte it gets.
+//! A sandbox for one test, and the requests of its vendors.
 
-#![expect(dead_code, reason = "each test file uses its own part of the client")]
+#![expect(dead_code, reason = "each test file uses its own part")]
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::ops::Deref;
 
-use parlance_sandbox::{Options, Sandbox};
+use parlance_sandbox::Options;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use testkit::blocking::{Connection, Sandbox, eventually};
+use testkit::{Reply, Request};
 
 /// A running sandbox on ports of the system's choice.
-pub(crate) struct Rig {
-    runtime: Runtime,
-    sandbox: Option<Sandbox>,
-}
+pub(crate) struct Rig(Sandbox);
 
-/// A response taken apart, with everything that came after it until the connection paused or ended.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
-}
+impl Deref for Rig {
+    type Target = Sandbox;
 
-impl Reply {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why} in {:?}", self.body))
+    fn deref(&self) -> &Sandbox {
+        &self.0
     }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-}
-
-/// How reading a connection to its end went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Fin,
-    Reset,
-    Silence,
 }
 
 impl Rig {
@@ -48,26 +26,11 @@ impl Rig {
     }
 
     pub(crate) fn with(options: Options) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let sandbox = runtime.block_on(parlance_sandbox::start(Options { base_port: 0, ..options })).unwrap();
-        Self { runtime, sandbox: Some(sandbox) }
+        Rig(Sandbox::with(options))
     }
 
-    pub(crate) fn sandbox(&self) -> &Sandbox {
-        self.sandbox.as_ref().unwrap()
-    }
-
-    pub(crate) fn stop(mut self) {
-        self.runtime.block_on(self.sandbox.take().unwrap().stop());
-    }
-
-    pub(crate) fn address(&self, vendor: &str) -> SocketAddr {
-        address(&self.sandbox().url(vendor).unwrap())
-    }
-
-    pub(crate) fn key(&self, vendor: &str) -> String {
-        self.sandbox().credentials()[vendor].keys[0].clone()
+    pub(crate) fn stop(self) {
+        self.0.stop();
     }
 
     /// The credential's field, in the scheme the vendor's document shows.
@@ -80,38 +43,30 @@ impl Rig {
 
     /// The path of an update of a vendor's first seeded conversation.
     pub(crate) fn path(&self, vendor: &str) -> String {
-        let sample = &self.sandbox().samples()[vendor];
+        let sample = &self.samples()[vendor];
         sample
             .update_path
             .replace("{parent}", sample.parent.unwrap_or(""))
             .replace("{id}", sample.conversations[0])
     }
 
-    pub(crate) fn connect(&self, vendor: &str) -> TcpStream {
-        connect(self.address(vendor))
+    /// The body of an update that has an effect.
+    pub(crate) fn effective(&self, vendor: &str) -> &'static str {
+        self.samples()[vendor].effective
     }
 
-    pub(crate) fn control(&self, method: &str, path: &str, body: &Value) -> Reply {
-        let text = if body.is_null() { String::new() } else { body.to_string() };
-        self.control_text(method, path, &text)
-    }
-
-    pub(crate) fn control_text(&self, method: &str, path: &str, body: &str) -> Reply {
-        let mut stream = connect(address(&self.sandbox().control_url()));
-        send(&mut stream, &request(method, path, &[], body));
-        reply(&mut stream).unwrap()
+    pub(crate) fn connect(&self, vendor: &str) -> Connection {
+        Connection::open(self.address(vendor))
     }
 
     pub(crate) fn fault(&self, rule: &Value) {
-        let reply = self.control("POST", "/faults", rule);
-        assert_eq!(reply.status, 201, "{}", reply.body);
+        let reply = self.ask("POST", "/faults", rule);
+        assert_eq!(reply.status, 201, "{reply:?}");
     }
 
     pub(crate) fn entries(&self, vendor: &str) -> Vec<Value> {
-        self.control("GET", &format!("/ledger?vendor={vendor}"), &Value::Null).json()["entries"]
-            .as_array()
-            .unwrap()
-            .clone()
+        let ledger = self.control("GET", &format!("/ledger?vendor={vendor}"), Value::Null);
+        ledger["entries"].as_array().unwrap().clone()
     }
 
     pub(crate) fn last(&self, vendor: &str) -> Value {
@@ -120,30 +75,33 @@ impl Rig {
 
     /// The last entry once it is finished; faults finish after the client has seen the end.
     pub(crate) fn finished(&self, vendor: &str) -> Value {
-        let until = Instant::now() + Duration::from_secs(5);
-        loop {
-            let last = self.last(vendor);
-            if !last["end"].is_null() || Instant::now() > until {
-                return last;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let mut last = Value::Null;
+        eventually("the exchange is over", || {
+            last = self.last(vendor);
+            !last["end"].is_null()
+        });
+        last
     }
 
-    /// A correct update with the vendor's credential, as bytes.
+    /// The fields of a correct update: the vendor's credential, the content type, and what else it asks for.
+    pub(crate) fn fields(&self, vendor: &str) -> Vec<(String, String)> {
+        let more = self.samples()[vendor].update_headers.clone().into_iter();
+        let mut fields = vec![self.auth(vendor), ("Content-Type".into(), "application/json".into())];
+        fields.extend(more.map(|(name, _)| (name.to_owned(), unique())));
+        fields
+    }
+
+    /// A correct update, as bytes.
     pub(crate) fn update(&self, vendor: &str, body: &str) -> Vec<u8> {
-        let (name, value) = self.auth(vendor);
-        let mut fields = vec![(name, value), ("Content-Type".into(), "application/json".into())];
-        if vendor == "cuadra" {
-            fields.push(("Idempotency-Key".into(), unique()));
-        }
-        request_owned("PATCH", &self.path(vendor), &fields, body)
+        let fields = self.fields(vendor);
+        let request = Request::new("PATCH", &self.path(vendor)).body(body);
+        fields.iter().fold(request, |request, (name, value)| request.header(name, value)).encode()
     }
 
     pub(crate) fn patch(&self, vendor: &str, body: &str) -> Reply {
-        let mut stream = self.connect(vendor);
-        send(&mut stream, &self.update(vendor, body));
-        reply(&mut stream).unwrap()
+        let mut connection = self.connect(vendor);
+        connection.write(&self.update(vendor, body));
+        connection.reply()
     }
 
     pub(crate) fn call(
@@ -154,9 +112,7 @@ impl Rig {
         fields: &[(&str, &str)],
         body: &str,
     ) -> Reply {
-        let mut stream = self.connect(vendor);
-        send(&mut stream, &request(method, path, fields, body));
-        reply(&mut stream).unwrap()
+        self.connect(vendor).exchange(&request(method, path, fields, body))
     }
 
     pub(crate) fn get(&self, vendor: &str, path: &str) -> Reply {
@@ -170,17 +126,9 @@ impl Rig {
     }
 }
 
-pub(crate) const VENDORS: [&str; 5] = ["kakiyo", "chatling", "sigmamind", "cuadra", "agentphone"];
-
-/// An update of every vendor that has an effect.
-pub(crate) fn effective(vendor: &str) -> &'static str {
-    match vendor {
-        "kakiyo" => r#"{"customData":"effective"}"#,
-        "chatling" => r#"{"archive":true}"#,
-        "sigmamind" => r#"{"dynamicVariables":{"effective":true}}"#,
-        "cuadra" => r#"{"title":"effective"}"#,
-        _ => r#"{"metadata":{"effective":true}}"#,
-    }
+/// The names of all vendors.
+pub(crate) fn vendors() -> impl Iterator<Item = &'static str> {
+    parlance_sandbox::vendors().iter().copied()
 }
 
 pub(crate) fn unique() -> String {
@@ -189,85 +137,13 @@ pub(crate) fn unique() -> String {
     format!("key-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-pub(crate) fn address(url: &str) -> SocketAddr {
-    url.split("//").nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
+/// A request with a length wherever it may have a body.
+pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Request {
+    let request = Request::new(method, path).headers(fields).body(body);
+    if method == "GET" || !body.is_empty() { request } else { request.header("Content-Length", "0") }
 }
 
-pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
-}
-
-pub(crate) fn send(stream: &mut TcpStream, bytes: &[u8]) {
-    stream.write_all(bytes).unwrap();
-}
-
-pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let owned: Vec<_> =
-        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    request_owned(method, path, &owned, body)
-}
-
-fn request_owned(method: &str, path: &str, fields: &[(String, String)], body: &str) -> Vec<u8> {
-    let mut out = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n");
-    for (name, value) in fields {
-        out += &format!("{name}: {value}\r\n");
-    }
-    if !body.is_empty() || method != "GET" {
-        out += &format!("Content-Length: {}\r\n", body.len());
-    }
-    out += "\r\n";
-    out += body;
-    out.into_bytes()
-}
-
-/// Reads one response by its length, leaving what follows unread.
-pub(crate) fn reply(stream: &mut TcpStream) -> Result<Reply, ErrorKind> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        match stream.read(&mut byte) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof),
-            Ok(_) => head.push(byte[0]),
-            Err(why) => return Err(why.kind()),
-        }
-    }
-    let mut reply = parse_head(&String::from_utf8(head).unwrap());
-    let length = reply.header("content-length").map_or(0, |text| text.parse().unwrap());
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).map_err(|why| why.kind())?;
-    reply.body = String::from_utf8(body).unwrap();
-    Ok(reply)
-}
-
-pub(crate) fn parse_head(head: &str) -> Reply {
-    let mut lines = head.trim_end().split("\r\n");
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers =
-        lines.map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    Reply { status, headers, body: String::new() }
-}
-
-/// Reads until the connection ends or nothing comes for the time.
-pub(crate) fn read_to_end(stream: &mut TcpStream, silence: Duration) -> (Vec<u8>, End) {
-    stream.set_read_timeout(Some(silence)).unwrap();
-    let mut all = Vec::new();
-    let mut piece = [0; 65536];
-    loop {
-        match stream.read(&mut piece) {
-            Ok(0) => return (all, End::Fin),
-            Ok(read) => all.extend_from_slice(&piece[..read]),
-            Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return (all, End::Silence);
-            }
-            Err(_) => return (all, End::Reset),
-        }
-    }
-}
-
-/// Where an object is nested in the ledger or an answer, `json!` keeps the tests short.
+/// A rule for one vendor, with more members.
 pub(crate) fn rule(vendor: &str, mode: &str, more: &Value) -> Value {
     let mut rule = json!({"vendor": vendor, "mode": mode});
     for (name, value) in more.as_object().cloned().unwrap_or_default() {

@@ -68,7 +68,7 @@ impl Routes {
 }
 
 /// The conversation that a vendor's id names at an upstream.
-pub fn target<'a>(upstream: &'a Upstream, vendor_id: Cow<'a, str>) -> Result<Target<'a>, Problem> {
+pub fn target(upstream: &Upstream, vendor_id: &str) -> Result<Target, Problem> {
     locate(upstream.settings.vendor.spec(), &upstream.settings.adapter, vendor_id)
         .map_err(|fault| Problem::new(Code::InvalidId, fault.0))
 }

@@ -24,7 +24,7 @@ use super::stats::Stats;
 use crate::settings::{self, Credential, OAuth2, Secret};
 use crate::types::build_error::BuildError;
 use crate::types::code::ProxyError;
-use crate::types::deadline::{Deadline, Over};
+use crate::types::deadline::{Deadline, Expired};
 use crate::types::retry_after::ceil_secs;
 use crate::upstream::transport::{TransportError, TransportErrorKind};
 
@@ -189,8 +189,8 @@ impl Step {
                 .ok()
                 .and_then(|outcome| outcome.clone())
                 .unwrap_or_else(|| Err(not_fetched(ProxyError::ProxyInternalError, "No token was had"))),
-            Err(over @ Over::Shutdown) => Err(TransportError::not_sent(over)),
-            Err(Over::Passed) => {
+            Err(expired @ Expired::Shutdown) => Err(TransportError::not_sent(expired)),
+            Err(Expired::Timeout) => {
                 let message = "The token endpoint did not answer in time";
                 Err(not_fetched(ProxyError::HttpResponseTimeout, message))
             }

@@ -24,7 +24,7 @@ use crate::settings;
 use crate::types::body::{self, ReadError};
 use crate::types::build_error::BuildError;
 use crate::types::code::{Applied, ProxyError};
-use crate::types::deadline::{Deadline, Over};
+use crate::types::deadline::{Deadline, Expired};
 
 /// Maximum size of a response's head and of hyper's read buffer, in bytes. The number of headers stays at hyper's 100,
 /// which it parses without an allocation.
@@ -138,8 +138,8 @@ impl Inner {
 
     async fn exchange(&self, exchange: UpstreamRequest) -> Result<Reply, TransportError> {
         let UpstreamRequest { request, deadline, .. } = exchange;
-        if let Some(over) = deadline.over() {
-            return Err(TransportError::not_sent(over));
+        if let Some(expired) = deadline.expired() {
+            return Err(TransportError::not_sent(expired));
         }
         let permit = Arc::new(Permit::new(&request, deadline.clone()));
         let request = request.map(|data| PermittedBody {
@@ -149,9 +149,9 @@ impl Inner {
         let response = self.pool().1.request(request);
         let response = match deadline.within(response).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(no_response(&error, permit.withdraw(), deadline.over())),
-            Err(over) if permit.withdraw() => return Err(TransportError::not_answered(over)),
-            Err(over) => return Err(TransportError::not_sent(over)),
+            Ok(Err(error)) => return Err(no_response(&error, permit.withdraw(), deadline.expired())),
+            Err(expired) if permit.withdraw() => return Err(TransportError::not_answered(expired)),
+            Err(expired) => return Err(TransportError::not_sent(expired)),
         };
         self.collect(response, &deadline).await
     }
@@ -181,21 +181,21 @@ impl Inner {
                 ProxyError::HttpResponseIncomplete,
                 "The vendor's answer was cut off after its status said success; the update was applied.",
             ),
-            Err(over) => TransportError::stalled(over),
+            Err(expired) => TransportError::stalled(expired),
         };
         Err(TransportError { status: Some(head.status.as_u16()), ..error })
     }
 }
 
 /// Error of a request without a response. `expired` is set if its time has ended too.
-fn no_response(error: &legacy::Error, sent: bool, expired: Option<Over>) -> TransportError {
+fn no_response(error: &legacy::Error, sent: bool, expired: Option<Expired>) -> TransportError {
     if error.is_connect() {
         let reason = ConnectError::find(error);
         let detail = format!("No connection to the vendor: {reason}; nothing was sent.");
         return TransportError::new(Applied::No, reason.proxy_error(), detail);
     }
-    if let Some(over) = expired.filter(|_| !sent) {
-        return TransportError::not_sent(over);
+    if let Some(expired) = expired.filter(|_| !sent) {
+        return TransportError::not_sent(expired);
     }
     let hyper = find::<hyper::Error>(error);
     let (applied, proxy_error, detail) = if !sent || hyper.is_some_and(hyper::Error::is_canceled) {
@@ -288,7 +288,7 @@ impl Permit {
 
     /// Takes the permission, unless the deadline has passed or it was withdrawn. Returns true if it is taken.
     fn take(&self) -> bool {
-        self.decide(if self.deadline.over().is_some() { WITHDRAWN } else { TAKEN }) == TAKEN
+        self.decide(if self.deadline.expired().is_some() { WITHDRAWN } else { TAKEN }) == TAKEN
     }
 
     /// Withdraws the permission. Returns true if it had been taken before.
@@ -344,9 +344,12 @@ mod tests {
 
     #[test]
     fn a_body_is_sent_only_by_a_permit_that_was_not_withdrawn() {
-        let cutoff = Shutdown::default();
+        let shutdown = Shutdown::default();
         let permit = |body: &'static str, timeout| {
-            Permit::new(&Request::new(Bytes::from_static(body.as_bytes())), Deadline::after(timeout, &cutoff))
+            Permit::new(
+                &Request::new(Bytes::from_static(body.as_bytes())),
+                Deadline::after(timeout, &shutdown),
+            )
         };
         let (long, none) = (Duration::from_secs(60), Duration::ZERO);
         let taken = permit("{}", long);
@@ -356,8 +359,8 @@ mod tests {
         let late = permit("{}", none);
         assert!(!late.take() && !late.withdraw());
         assert!(permit("", none).withdraw(), "a read counts as sent");
-        let cut_off = permit("{}", long);
-        cutoff.cut();
-        assert!(!cut_off.take() && !cut_off.withdraw());
+        let expired = permit("{}", long);
+        shutdown.trigger();
+        assert!(!expired.take() && !expired.withdraw());
     }
 }

@@ -1,7 +1,7 @@
 //! Errors between the gateway and a vendor's complete response.
 
 use crate::types::code::{Applied, ProxyError};
-use crate::types::deadline::Over;
+use crate::types::deadline::Expired;
 
 /// Kinds of transport errors. Retries, circuit and problem codes depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,13 +125,13 @@ impl TransportError {
     }
 
     /// Error of a request whose time ended before it was sent.
-    pub fn not_sent(over: Over) -> Self {
-        let (proxy_error, detail) = match over {
-            Over::Passed => (
+    pub fn not_sent(expired: Expired) -> Self {
+        let (proxy_error, detail) = match expired {
+            Expired::Timeout => (
                 ProxyError::ConnectionTimeout,
                 "The request could not be sent in time; the vendor has not had the update.",
             ),
-            Over::Shutdown => (
+            Expired::Shutdown => (
                 ProxyError::ProxyInternalResponse,
                 "The gateway is shutting down and did not send the update.",
             ),
@@ -140,34 +140,36 @@ impl TransportError {
     }
 
     /// Error of a request whose time ended after it was sent and before a response.
-    pub(crate) fn not_answered(over: Over) -> Self {
-        let detail = match over {
-            Over::Passed => "The vendor did not answer in time; whether it applied the update is not known.",
-            Over::Shutdown => {
+    pub(crate) fn not_answered(expired: Expired) -> Self {
+        let detail = match expired {
+            Expired::Timeout => {
+                "The vendor did not answer in time; whether it applied the update is not known."
+            }
+            Expired::Shutdown => {
                 "The gateway is shutting down and waits no longer for the vendor's answer; whether it applied the update is not known."
             }
         };
-        TransportError::response_timeout(over, Applied::Unknown, detail)
+        TransportError::response_timeout(expired, Applied::Unknown, detail)
     }
 
     /// Error of a successful response whose body was not complete in time.
-    pub(crate) fn stalled(over: Over) -> Self {
-        let detail = match over {
-            Over::Passed => {
+    pub(crate) fn stalled(expired: Expired) -> Self {
+        let detail = match expired {
+            Expired::Timeout => {
                 "The vendor's answer stalled after its status said success; the update was applied."
             }
-            Over::Shutdown => {
+            Expired::Shutdown => {
                 "The gateway is shutting down and waits no longer for the rest of the vendor's answer; the update was applied."
             }
         };
-        TransportError::response_timeout(over, Applied::Yes, detail)
+        TransportError::response_timeout(expired, Applied::Yes, detail)
     }
 
-    fn response_timeout(over: Over, applied: Applied, detail: &str) -> Self {
+    fn response_timeout(expired: Expired, applied: Applied, detail: &str) -> Self {
         let error = TransportError::new(applied, ProxyError::HttpResponseTimeout, detail);
-        match over {
-            Over::Passed => error,
-            Over::Shutdown => error.with_kind(TransportErrorKind::Shutdown),
+        match expired {
+            Expired::Timeout => error,
+            Expired::Shutdown => error.with_kind(TransportErrorKind::Shutdown),
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Where metrics are served, and to whom.
+//! The listener that serves metrics, and the callers that it serves.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use testkit::Request;
+
 use super::{BODY, Exposition, ID, scrape};
-use crate::support::{Request, Rig};
+use crate::setup::{usual, with};
 
 #[test]
 fn they_are_read_and_nothing_else() {
-    let rig = Rig::usual();
+    let rig = usual();
     scrape(&rig);
     let head = rig.ask_admin(&Request::new("HEAD", "/metrics"));
     assert_eq!((head.status, head.body.len()), (200, 0));
@@ -27,7 +29,7 @@ fn they_are_read_and_nothing_else() {
 #[test]
 fn off_loopback_they_stay_open_and_the_rest_does_not() {
     for token in ["", "token = { value = \"the-admin-token\" }\n"] {
-        let rig = Rig::with(&format!("[admin]\nlisten = \"0.0.0.0:0\"\n{token}")).keeping("the-admin-token");
+        let rig = with(&format!("[admin]\nlisten = \"0.0.0.0:0\"\n{token}")).keeping("the-admin-token");
         let answer = rig.ask_admin(&Request::new("GET", "/metrics"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         Exposition::parse(answer.text());
@@ -40,7 +42,7 @@ fn off_loopback_they_stay_open_and_the_rest_does_not() {
 #[test]
 #[ignore = "needs Python with prometheus-client==0.26.0; METRICS_PYTHON names the interpreter"]
 fn another_reader_of_open_metrics_takes_them() {
-    let rig = Rig::usual();
+    let rig = usual();
     assert_eq!(rig.patch(ID, BODY).status, 200);
     assert_eq!(rig.patch(ID, r#"{"bogus":1}"#).status, 422);
     let text = rig.ask_admin(&Request::new("GET", "/metrics"));

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use serde_json::{Value, json};
+use testkit::blocking::{Gateway, eventually};
+use testkit::{Reply, Request};
 
 use super::exposition::Exposition;
 use super::{BODY, ID, scrape, tally};
-use crate::support::{Answer, Request, Rig, eventually};
+use crate::setup::with;
 
 /// Method, status and code of an answer.
 type Answered = (String, u16, String);
@@ -20,7 +22,7 @@ fn answered(method: &str, status: u16, code: &str) -> Answered {
     (method.to_owned(), status, code.to_owned())
 }
 
-fn of_answer(method: &str, answer: &Answer) -> Answered {
+fn of_answer(method: &str, answer: &Reply) -> Answered {
     let problem = answer.status >= 400 && !answer.body.is_empty();
     answered(method, answer.status, &if problem { answer.code() } else { String::new() })
 }
@@ -39,7 +41,7 @@ fn counted<K: Ord>(
 }
 
 /// Requests of every sort, one after the other.
-fn requests(rig: &Rig, round: usize) -> Vec<Request> {
+fn requests(rig: &Gateway, round: usize) -> Vec<Request> {
     let key = format!("key-{round}");
     let merge = |id: &str| {
         Request::patch(id, r#"{"context":{"a":1}}"#).set("Content-Type", "application/merge-patch+json")
@@ -79,7 +81,7 @@ fn requests(rig: &Rig, round: usize) -> Vec<Request> {
 }
 
 /// Vendors that fail in every way in which they can have received the request; each failure hits the next one.
-fn faults(rig: &Rig) -> Vec<(Value, Request)> {
+fn faults(rig: &Gateway) -> Vec<(Value, Request)> {
     let conversation = |upstream: &str, vendor: &str, body: &str| {
         Request::patch(&format!("{upstream}:{}", rig.conversation(vendor)), body)
     };
@@ -103,24 +105,22 @@ fn faults(rig: &Rig) -> Vec<(Value, Request)> {
     all
 }
 
-fn rig() -> Rig {
+fn rig() -> Gateway {
     // Short, so that a vendor that hangs is not waited for; long enough for one that asks for a second.
-    Rig::with("[defaults]\ntimeout = \"2500ms\"\n")
+    with("[defaults]\ntimeout = \"2500ms\"\n")
 }
 
 /// Judges everything at once: answers as callers saw them, the rig, and how many callers hung up.
 #[track_caller]
-fn judge(rig: Rig, seen: Vec<Answered>, gone: u64) {
+fn judge(rig: Gateway, seen: Vec<Answered>, gone: u64) {
     let seen = tally(seen);
     let asked: u64 = seen.values().sum();
     let metrics = scrape(&rig);
 
     let mut vendors = BTreeMap::new();
     for vendor in parlance_sandbox::vendors() {
-        let ledger = rig.control("GET", &format!("/ledger?vendor={vendor}"), &Value::Null);
-        for entry in ledger["entries"].as_array().unwrap() {
-            let method = entry["method"].as_str().unwrap().to_owned();
-            *vendors.entry((vendor.to_owned(), method)).or_default() += 1;
+        for sent in rig.sent(vendor) {
+            *vendors.entry(((*vendor).to_owned(), sent.method)).or_default() += 1;
         }
     }
     let sent = counted(&metrics, "http_client_request_duration_seconds", |sample| {
@@ -196,7 +196,7 @@ fn callers_vendors_metrics_and_the_log_count_the_same() {
 #[test]
 fn callers_that_hang_up_are_counted_too() {
     let rig = rig();
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "hang", "count": 3 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "hang", "count": 3 }));
     for already in 0..3 {
         let mut connection = rig.connect();
         connection.write(&Request::patch(ID, BODY).encode());
@@ -214,7 +214,7 @@ fn callers_that_hang_up_are_counted_too() {
 #[test]
 fn many_callers_at_a_time_lose_no_count() {
     let rig = rig();
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "status", "status": 500, "count": 20 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "status", "status": 500, "count": 20 }));
     let seen: Vec<Answered> = thread::scope(|scope| {
         let callers: Vec<_> = (0..6)
             .map(|caller| {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use testkit::Request;
 
 use super::{BODY, ID, scrape};
-use crate::support::{Request, Rig};
+use crate::setup::with;
 
 /// Type, unit and labels.
 type Shape = (String, String, BTreeSet<String>);
@@ -32,7 +33,7 @@ fn documented() -> BTreeMap<String, Shape> {
 #[test]
 fn every_metric_is_described_as_it_is() {
     let hash: String = Sha256::digest("the-callers-key").iter().map(|byte| format!("{byte:02x}")).collect();
-    let rig = Rig::with(&format!(
+    let rig = with(&format!(
         "[[callers]]\nname = \"crm\"\nkey_sha256 = \"{hash}\"\nrate_limit = \"9/1s\"\n\
          [upstreams.token]\nvendor = \"cuadra\"\nbase_url = \"${{cuadra}}\"\n\
          credential = {{ oauth2 = {{ token_url = \"${{token_url}}\", client_id = \"${{client_id}}\", \
@@ -44,7 +45,7 @@ fn every_metric_is_described_as_it_is() {
     };
     assert_eq!(ask(ID, BODY), 200);
     assert_eq!(ask(&format!("token:{}", rig.conversation("cuadra")), r#"{"context":{"a":1}}"#), 200);
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "reset_after_request" }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "reset_after_request" }));
     assert_eq!(ask(ID, BODY), 502);
 
     let metrics = scrape(&rig);

@@ -9,7 +9,7 @@ pub(crate) struct Exposition {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// What stands above the samples of one metric.
+/// The description above the samples of one metric.
 #[derive(Debug, Default)]
 pub(crate) struct Family {
     pub(crate) kind: String,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use testkit::Request;
+use testkit::blocking::{Gateway, eventually};
 
 use super::exposition::Exposition;
 use super::{BODY, ID, scrape};
-use crate::support::{Request, Rig, eventually};
+use crate::setup::{usual, with};
 
 const SERVED: &str = "http_server_request_duration_seconds_count";
 const SENT: &str = "http_client_request_duration_seconds_count";
@@ -26,7 +28,7 @@ fn moved(before: &Exposition, after: &Exposition, moves: &[Move<'_>]) -> Vec<Str
 
 /// Does something and says what must have moved by then.
 #[track_caller]
-fn moves(rig: &Rig, act: impl FnOnce(&Rig), moves: &[Move<'_>]) {
+fn moves(rig: &Gateway, act: impl FnOnce(&Gateway), moves: &[Move<'_>]) {
     let before = scrape(rig);
     act(rig);
     let wrong = moved(&before, &scrape(rig), moves);
@@ -34,7 +36,7 @@ fn moves(rig: &Rig, act: impl FnOnce(&Rig), moves: &[Move<'_>]) {
 }
 
 #[track_caller]
-fn ask(rig: &Rig, request: &Request, status: u16) {
+fn ask(rig: &Gateway, request: &Request, status: u16) {
     let answer = rig.send(request);
     assert_eq!(answer.status, status, "{}", answer.text());
 }
@@ -45,7 +47,7 @@ fn status(code: u16) -> Value {
 
 #[test]
 fn what_a_vendor_does_wrong() {
-    let rig = Rig::with("[defaults]\ntimeout = \"2s\"\n");
+    let rig = with("[defaults]\ntimeout = \"2s\"\n");
     let answers: [(u16, &str, u16, &str); 9] = [
         (400, "400", 422, "vendor-rejected"),
         (401, "401", 502, "vendor-unauthenticated"),
@@ -59,7 +61,7 @@ fn what_a_vendor_does_wrong() {
         (520, "5xx", 502, "vendor-error"),
     ];
     for (code, shown, answer, error) in answers {
-        rig.fault(&status(code));
+        rig.fault(status(code));
         let sent = [("upstream", "sales"), ("vendor", "kakiyo"), ("http_response_status_code", shown)];
         let served = [
             ("upstream", "sales"),
@@ -68,7 +70,7 @@ fn what_a_vendor_does_wrong() {
             ("error_type", error),
             ("origin", "vendor"),
         ];
-        let act = |rig: &Rig| ask(rig, &Request::patch(ID, BODY), answer);
+        let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY), answer);
         moves(&rig, act, &[(SENT, &sent, 1.0), (SENT, &[], 1.0), (SERVED, &served, 1.0), (SERVED, &[], 1.0)]);
     }
     let modes: [(Value, u16, &str, &str, &str); 6] = [
@@ -97,7 +99,7 @@ fn what_a_vendor_does_wrong() {
         let sent =
             [("upstream", "sales"), ("error_type", sent_error), ("http_response_status_code", sent_status)];
         let served = [("upstream", "sales"), ("error_type", error), ("origin", "vendor")];
-        let act = |rig: &Rig| ask(rig, &Request::patch(ID, BODY), answer);
+        let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY), answer);
         moves(&rig, act, &[(SENT, &sent, 1.0), (SERVED, &served, 1.0)]);
     }
     rig.finish();
@@ -105,11 +107,11 @@ fn what_a_vendor_does_wrong() {
 
 #[test]
 fn what_is_tried_again() {
-    let rig = Rig::usual();
+    let rig = usual();
     let retries = "parlance_upstream_retries_total";
     let later = json!([["Retry-After", "1"]]);
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "status", "status": 429, "headers": later }));
-    let act = |rig: &Rig| ask(rig, &Request::patch(ID, BODY), 200);
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "status", "status": 429, "headers": later }));
+    let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY), 200);
     moves(
         &rig,
         act,
@@ -120,9 +122,9 @@ fn what_is_tried_again() {
             (SERVED, &[], 1.0),
         ],
     );
-    rig.fault(&json!({ "vendor": "cuadra", "mode": "reset_after_request" }));
+    rig.fault(json!({ "vendor": "cuadra", "mode": "reset_after_request" }));
     let planning = format!("planning:{}", rig.conversation("cuadra"));
-    let act = |rig: &Rig| ask(rig, &Request::patch(&planning, r#"{"context":{"a":1}}"#), 200);
+    let act = |rig: &Gateway| ask(rig, &Request::patch(&planning, r#"{"context":{"a":1}}"#), 200);
     moves(
         &rig,
         act,
@@ -135,8 +137,8 @@ fn what_is_tried_again() {
 #[test]
 fn an_upstream_that_cannot_be_reached() {
     // Nobody listens on that port.
-    let rig = Rig::with("[upstreams.sales]\nbase_url = \"http://127.0.0.1:1\"\n");
-    let act = |rig: &Rig| ask(rig, &Request::patch(ID, BODY), 502);
+    let rig = with("[upstreams.sales]\nbase_url = \"http://127.0.0.1:1\"\n");
+    let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY), 502);
     moves(
         &rig,
         act,
@@ -165,11 +167,10 @@ fn an_upstream_that_cannot_be_reached() {
 
 #[test]
 fn a_circuit_that_opens() {
-    let rig =
-        Rig::with("[defaults]\ncircuit = { failures = 2, open_for = \"60s\", open_for_max = \"60s\" }\n");
+    let rig = with("[defaults]\ncircuit = { failures = 2, open_for = \"60s\", open_for_max = \"60s\" }\n");
     let sales = &[("upstream", "sales")];
-    let act = |rig: &Rig| {
-        rig.fault(&json!({ "vendor": "kakiyo", "mode": "status", "status": 500, "count": 2 }));
+    let act = |rig: &Gateway| {
+        rig.fault(json!({ "vendor": "kakiyo", "mode": "status", "status": 500, "count": 2 }));
         ask(rig, &Request::patch(ID, BODY), 502);
         ask(rig, &Request::patch(ID, BODY), 502);
     };
@@ -186,14 +187,14 @@ fn a_circuit_that_opens() {
     );
     // The gateway's own word, though the code is the one that a vendor's 503 has.
     let held = [("upstream", "sales"), ("error_type", "vendor-unavailable"), ("origin", "gateway")];
-    let act = |rig: &Rig| ask(rig, &Request::patch(ID, BODY), 503);
+    let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY), 503);
     moves(
         &rig,
         act,
         &[("parlance_circuit_refused_total", sales, 1.0), (SERVED, &held, 1.0), (SENT, &[], 0.0)],
     );
     // Behind a key, it is the same.
-    let act = |rig: &Rig| ask(rig, &Request::patch(ID, BODY).header("Idempotency-Key", "k"), 503);
+    let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY).header("Idempotency-Key", "k"), 503);
     moves(
         &rig,
         act,
@@ -209,14 +210,14 @@ fn a_circuit_that_opens() {
 #[test]
 fn limits_that_are_reached() {
     let hash: String = Sha256::digest("the-callers-key").iter().map(|byte| format!("{byte:02x}")).collect();
-    let rig = Rig::with(&format!(
+    let rig = with(&format!(
         "[upstreams.sales]\nrate_limit = \"1/3600s\"\n[upstreams.sms]\nmax_in_flight = 1\n\
          [[callers]]\nname = \"crm\"\nkey_sha256 = \"{hash}\"\nrate_limit = \"4/3600s\"\n"
     ));
     let known =
         |id: &str, body: &str| Request::patch(id, body).header("Authorization", "Bearer the-callers-key");
     let limited = "parlance_rate_limited_total";
-    let act = |rig: &Rig| {
+    let act = |rig: &Gateway| {
         ask(rig, &known(ID, BODY), 200);
         ask(rig, &known(ID, BODY), 429);
     };
@@ -230,7 +231,7 @@ fn limits_that_are_reached() {
             (SENT, &[], 1.0),
         ],
     );
-    rig.fault(&json!({ "vendor": "agentphone", "mode": "delay", "delay_ms": 3000 }));
+    rig.fault(json!({ "vendor": "agentphone", "mode": "delay", "delay_ms": 3000 }));
     let sms = known("sms:conv_def456", r#"{"context":{"a":1}}"#);
     let mut slow = rig.connect();
     slow.write(&sms.encode());
@@ -240,14 +241,14 @@ fn limits_that_are_reached() {
     assert_eq!(busy.value("parlance_requests_in_flight", &[]), 1.0);
     assert!(busy.value("parlance_connections_open", &[("listener", "api")]) >= 1.0);
     let full = [("upstream", "sms"), ("error_type", "overloaded"), ("origin", "gateway")];
-    let act = |rig: &Rig| ask(rig, &sms, 503);
+    let act = |rig: &Gateway| ask(rig, &sms, 503);
     moves(&rig, act, &[("parlance_upstream_shed_total", &[("upstream", "sms")], 1.0), (SERVED, &full, 1.0)]);
-    assert_eq!(slow.answer("PATCH").status, 200);
+    assert_eq!(slow.reply().status, 200);
     let idle = scrape(&rig);
     assert_eq!(idle.value("parlance_upstream_in_flight", &[]), 0.0);
     assert_eq!(idle.value("parlance_requests_in_flight", &[]), 0.0);
     // Four were sent.
-    let act = |rig: &Rig| ask(rig, &sms, 429);
+    let act = |rig: &Gateway| ask(rig, &sms, 429);
     moves(
         &rig,
         act,
@@ -256,22 +257,22 @@ fn limits_that_are_reached() {
             (SERVED, &[("error_type", "caller-rate-limited"), ("origin", "gateway")], 1.0),
         ],
     );
-    let act = |rig: &Rig| ask(rig, &Request::patch(ID, BODY), 401);
+    let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY), 401);
     moves(&rig, act, &[(SERVED, &[("error_type", "caller-unauthenticated")], 1.0), (limited, &[], 0.0)]);
     rig.finish();
 }
 
 #[test]
 fn more_than_the_gateway_takes() {
-    let rig = Rig::with("[server]\nmax_in_flight = 1\nheader_timeout = \"300ms\"\n");
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1500 }));
+    let rig = with("[server]\nmax_in_flight = 1\nheader_timeout = \"300ms\"\n");
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1500 }));
     let mut slow = rig.connect();
     slow.write(&Request::patch(ID, BODY).encode());
     eventually("it has reached the vendor", || rig.sent("kakiyo").len() == 1);
     let shed = [("error_type", "overloaded"), ("origin", "gateway"), ("upstream", "")];
-    let act = |rig: &Rig| ask(rig, &Request::patch(ID, BODY), 503);
+    let act = |rig: &Gateway| ask(rig, &Request::patch(ID, BODY), 503);
     moves(&rig, act, &[("parlance_requests_shed_total", &[], 1.0), (SERVED, &shed, 1.0)]);
-    assert_eq!(slow.answer("PATCH").status, 200);
+    assert_eq!(slow.reply().status, 200);
 
     let late = [("listener", "api"), ("reason", "slow_head")];
     let mut halting = rig.connect();
@@ -284,9 +285,9 @@ fn more_than_the_gateway_takes() {
 
 #[test]
 fn bodies_that_are_refused() {
-    let rig = Rig::usual();
+    let rig = usual();
     let refusals = "parlance_refusals_total";
-    let act = |rig: &Rig| {
+    let act = |rig: &Gateway| {
         ask(rig, &Request::patch(ID, r#"{"context":"c","bogus":1,"other":2,"title":"t","status":"x"}"#), 422);
         // With a key as well, once.
         ask(rig, &Request::patch(ID, "{}").header("Idempotency-Key", "k"), 422);
@@ -309,7 +310,7 @@ fn bodies_that_are_refused() {
 
 #[test]
 fn keys_and_their_records() {
-    let rig = Rig::usual();
+    let rig = usual();
     let keyed = |body: &str| Request::patch(ID, body).header("Idempotency-Key", "k");
     let keys = "parlance_idempotency_total";
     let vendor = [("upstream", "sales"), ("http_response_status_code", "200"), ("origin", "vendor")];
@@ -340,13 +341,13 @@ fn keys_and_their_records() {
         |rig| ask(rig, &keyed(r#"{"context":"other"}"#), 422),
         &[(keys, &[("result", "reused")], 1.0), (SERVED, &[("error_type", "idempotency-key-reused")], 1.0)],
     );
-    rig.fault(&json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1500 }));
+    rig.fault(json!({ "vendor": "kakiyo", "mode": "delay", "delay_ms": 1500 }));
     let request = Request::patch(ID, BODY).header("Idempotency-Key", "slow");
     let mut slow = rig.connect();
     slow.write(&request.encode());
     eventually("it is being done", || scrape(&rig).value("parlance_idempotency_in_flight", &[]) == 1.0);
     moves(&rig, |rig| ask(rig, &request, 409), &[(keys, &[("result", "in_progress")], 1.0)]);
-    assert_eq!(slow.answer("PATCH").status, 200);
+    assert_eq!(slow.reply().status, 200);
     assert_eq!(scrape(&rig).value("parlance_idempotency_store_up", &[]), 1.0);
     rig.finish();
 }
@@ -354,11 +355,10 @@ fn keys_and_their_records() {
 #[test]
 fn a_store_that_cannot_be_reached() {
     for (word, status, not_guaranteed) in [("refuse", 503, 0.0), ("proceed", 200, 1.0)] {
-        let rig = Rig::with(&format!(
-            "[idempotency]\nstore = \"redis://127.0.0.1:1\"\non_store_failure = \"{word}\"\n"
-        ));
+        let rig =
+            with(&format!("[idempotency]\nstore = \"redis://127.0.0.1:1\"\non_store_failure = \"{word}\"\n"));
         // Not judged: what a store's failure is answered with is not what this is about.
-        let act = |rig: &Rig| {
+        let act = |rig: &Gateway| {
             let answer = rig.connect().exchange(&Request::patch(ID, BODY).header("Idempotency-Key", "k"));
             assert_eq!(answer.status, status, "{}", answer.text());
         };
@@ -378,7 +378,7 @@ fn a_store_that_cannot_be_reached() {
 
 #[test]
 fn a_gateway_that_drains() {
-    let rig = Rig::with("[server]\ndrain_delay = \"1s\"\n");
+    let rig = with("[server]\ndrain_delay = \"1s\"\n");
     assert_eq!(scrape(&rig).value("parlance_draining", &[]), 0.0);
     rig.signal("TERM");
     eventually("it says so", || scrape(&rig).value("parlance_draining", &[]) == 1.0);

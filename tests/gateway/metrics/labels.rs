@@ -1,11 +1,12 @@
 //! Whatever callers and vendors make up, the number of series is bounded and none of it is in a label.
 
 use serde_json::json;
+use testkit::Request;
 
 use super::{BODY, ID, scrape};
-use crate::support::{Request, Rig};
+use crate::setup::usual;
 
-/// What must not be in the text, in any spelling.
+/// Texts that must not be in the exposition, in any spelling.
 const MARK: &str = "zzmark";
 
 /// Requests that try to get a text of their own into the metrics.
@@ -33,7 +34,7 @@ fn hostile(round: usize) -> Vec<Request> {
 
 #[test]
 fn no_caller_and_no_vendor_makes_a_series() {
-    let rig = Rig::usual();
+    let rig = usual();
     // What a vendor may make up: statuses, and texts in them.
     let statuses = [201, 299, 402, 410, 422, 451, 499, 520, 599, 600, 777, 999];
     let round = |round: usize, shift: u16| {
@@ -44,7 +45,7 @@ fn no_caller_and_no_vendor_makes_a_series() {
         for status in statuses {
             let status = if matches!(status, 299 | 499 | 599 | 777) { status - shift } else { status };
             let mark = format!("{MARK}{round}");
-            rig.fault(&json!({
+            rig.fault(json!({
                 "vendor": "kakiyo", "mode": "status", "status": status,
                 "headers": [["X-Error", mark], ["Content-Type", "application/json"]],
                 "body": { "error": mark, "code": mark, "message": mark },

@@ -1,4 +1,7 @@
-//! What the gateway counts, as a scraper sees it.
+//! The gateway's metrics, as a scraper sees them.
+
+use testkit::Request;
+use testkit::blocking::Gateway;
 
 mod admin;
 mod counts;
@@ -12,8 +15,6 @@ use std::collections::BTreeMap;
 
 use exposition::Exposition;
 
-use crate::support::{Request, Rig};
-
 /// A conversation of the first upstream.
 const ID: &str = "sales:chat_12345abcde";
 /// A body that its vendor takes.
@@ -21,7 +22,7 @@ const BODY: &str = r#"{"context":"c"}"#;
 
 /// All metrics as they are now.
 #[track_caller]
-fn scrape(rig: &Rig) -> Exposition {
+fn scrape(rig: &Gateway) -> Exposition {
     let answer = rig.ask_admin(&Request::new("GET", "/metrics"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,7 +30,7 @@ fn scrape(rig: &Rig) -> Exposition {
     Exposition::parse(answer.text())
 }
 
-/// How often each value was there.
+/// Counts each value.
 fn tally<T: Ord>(values: impl IntoIterator<Item = T>) -> BTreeMap<T, u64> {
     let mut counts = BTreeMap::new();
     for value in values {

@@ -1,7 +1,10 @@
-//! What becomes of metrics when the configuration or a credential changes.
+//! Metrics across changes of the configuration or of a credential.
+
+use testkit::Request;
+use testkit::blocking::{Gateway, eventually};
 
 use super::{BODY, ID, scrape};
-use crate::support::{Request, Rig, eventually};
+use crate::setup::{usual, with};
 
 const SERVED: &str = "http_server_request_duration_seconds_count";
 const SENT: &str = "http_client_request_duration_seconds_count";
@@ -16,14 +19,14 @@ const GROWING: [&str; 6] = [
     "parlance_credential_renewals_total",
 ];
 
-fn of(rig: &Rig, upstream: &str) -> Vec<f64> {
+fn of(rig: &Gateway, upstream: &str) -> Vec<f64> {
     let metrics = scrape(rig);
     GROWING.iter().map(|name| metrics.value(name, &[("upstream", upstream)])).collect()
 }
 
 #[test]
 fn what_was_counted_stays() {
-    let rig = Rig::usual();
+    let rig = usual();
     let sms = Request::patch("sms:conv_def456", r#"{"context":{"a":1}}"#);
     for _ in 0..3 {
         assert_eq!(rig.patch(ID, BODY).status, 200);
@@ -71,7 +74,7 @@ fn credentials_and_their_age() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
     std::fs::write(&file, "the-first-key").unwrap();
-    let rig = Rig::with(&format!(
+    let rig = with(&format!(
         "[upstreams.filed]\nvendor = \"kakiyo\"\ncredential = {{ file = \"{}\" }}\n\
          [upstreams.token]\nvendor = \"cuadra\"\nbase_url = \"${{cuadra}}\"\n\
          credential = {{ oauth2 = {{ token_url = \"${{token_url}}\", client_id = \"${{client_id}}\", \

@@ -1,57 +1,58 @@
-//! Why a text is not JSON.
+//! Errors of the JSON reader.
 
 use std::fmt;
 
-/// Why a text is not the JSON that we accept. Small, because every step of a reading could give one.
+/// Position and kind of the first JSON error. Small, because every step of the reader may return one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed {
+pub struct JsonError {
     at: u32,
-    wrong: Wrong,
+    kind: JsonErrorKind,
 }
 
-impl Malformed {
-    pub(super) fn new(at: usize, wrong: Wrong) -> Self {
-        Malformed { at: u32::try_from(at).unwrap_or(u32::MAX), wrong }
+impl JsonError {
+    pub(super) fn new(at: usize, kind: JsonErrorKind) -> Self {
+        JsonError { at: u32::try_from(at).unwrap_or(u32::MAX), kind }
     }
 
-    /// Byte offset at which the text stops being acceptable; beyond 4 GiB the largest number.
+    /// Byte offset of the error; at most `u32::MAX`.
     pub fn at(self) -> usize {
         self.at as usize
     }
 
-    /// What is wrong there.
-    pub fn what(self) -> &'static str {
-        self.wrong.words()
+    /// Kind of the error.
+    pub fn kind(self) -> JsonErrorKind {
+        self.kind
     }
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}", self.what(), self.at)
+        write!(f, "{} at byte {}", self.kind.as_str(), self.at)
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for JsonError {}
 
-macro_rules! wrongs {
+macro_rules! kinds {
     ($($name:ident = $words:literal,)*) => {
-        /// What can be wrong.
+        /// Kinds of JSON errors.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Wrong {
-            $($name,)*
+        pub enum JsonErrorKind {
+            $(#[doc = $words] $name,)*
         }
 
-        impl Wrong {
-            fn words(self) -> &'static str {
+        impl JsonErrorKind {
+            /// Description of the error, without its position.
+            pub fn as_str(self) -> &'static str {
                 match self {
-                    $(Wrong::$name => $words,)*
+                    $(JsonErrorKind::$name => $words,)*
                 }
             }
         }
     };
 }
 
-wrongs! {
+kinds! {
     NotUtf8 = "the text is not UTF-8",
     NoValue = "a JSON value was expected",
     EndsBeforeValue = "the text ends where a JSON value was expected",

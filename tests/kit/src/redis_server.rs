@@ -3,11 +3,16 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-pub(crate) struct Redis {
+use crate::blocking::eventually;
+use crate::{freeze, signal};
+
+/// A running `redis-server`.
+#[derive(Debug)]
+pub struct Redis {
     port: u16,
     options: Vec<String>,
     directory: TempDir,
@@ -16,7 +21,8 @@ pub(crate) struct Redis {
 
 impl Redis {
     /// Starts one without persistence, unless the options say otherwise.
-    pub(crate) fn start(options: &[&str]) -> Self {
+    #[must_use]
+    pub fn start(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
@@ -26,7 +32,7 @@ impl Redis {
     }
 
     /// Starts it again, with what it kept.
-    pub(crate) fn run(&mut self) {
+    pub fn run(&mut self) {
         let child = Command::new("redis-server")
             .args([
                 "--port",
@@ -47,44 +53,49 @@ impl Redis {
         self.child = Some(child.unwrap_or_else(|error| {
             panic!("redis-server cannot be started ({error}): apt-get install redis-server")
         }));
-        let end = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        eventually("redis-server listens", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "redis-server ended: {ended:?}");
-            assert!(Instant::now() < end, "redis-server does not listen on port {}", self.port);
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// The port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The setting that names it.
-    pub(crate) fn setting(&self) -> String {
+    #[must_use]
+    pub fn setting(&self) -> String {
         format!("store = \"redis://127.0.0.1:{}/0\"", self.port)
     }
 
-    /// The end, without a farewell.
-    pub(crate) fn kill(&mut self) {
+    /// Ends it at once.
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
     }
 
-    /// It stands still, its connections stay open.
-    pub(crate) fn stop(&self) {
-        stop(self.child.as_ref().unwrap());
+    fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
-    /// It goes on.
-    pub(crate) fn go_on(&self) {
-        signal(self.child.as_ref().unwrap(), "-CONT");
+    /// Makes it stand still; its connections stay open.
+    pub fn freeze(&self) {
+        freeze(self.id());
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        signal(self.id(), "CONT");
     }
 
     /// Sends a command past the gateway.
-    pub(crate) fn ask<T: redis::FromRedisValue>(&self, words: &[&[u8]]) -> T {
+    pub fn ask<T: redis::FromRedisValue>(&self, words: &[&[u8]]) -> T {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}/0", self.port)).unwrap();
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(10)).unwrap();
         let mut command = redis::Cmd::new();
@@ -94,8 +105,9 @@ impl Redis {
         command.query(&mut connection).unwrap()
     }
 
-    /// Whether something was sent to it that it has not read: while it stands still, that something was sent.
-    pub(crate) fn has_unread(&self) -> bool {
+    /// Tells whether something was sent to it that it has not read.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
         let mine = format!(":{:04X}", self.port);
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         table.lines().skip(1).any(|line| {
@@ -107,41 +119,22 @@ impl Redis {
     }
 
     /// The keys of all records.
-    pub(crate) fn keys(&self) -> Vec<String> {
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
         self.ask(&[b"KEYS", b"*"])
     }
 }
 
 /// A port that nobody has, and that the system gives nobody who does not ask for it: a store that was killed finds it
 /// free again.
-pub(crate) fn free_port() -> u16 {
+#[must_use]
+pub fn free_port() -> u16 {
     loop {
         let random = RandomState::new().build_hasher().finish() % 20_000;
         let port = 10_000 + u16::try_from(random).unwrap();
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
-    }
-}
-
-/// Sends a signal.
-pub(crate) fn signal(child: &Child, signal: &str) {
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-}
-
-/// Makes a process stand still; when this returns, all its threads do. The signal alone leaves a busy thread time.
-pub(crate) fn stop(child: &Child) {
-    signal(child, "-STOP");
-    let end = Instant::now() + Duration::from_secs(20);
-    let stands = |thread: std::io::Result<std::fs::DirEntry>| {
-        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
-        // A thread that has just ended has none.
-        stat.map_or(true, |stat| stat.rsplit(')').next().unwrap().trim_start().starts_with('T'))
-    };
-    while !std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().all(stands) {
-        assert!(Instant::now() < end, "the process does not stop");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

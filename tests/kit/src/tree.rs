@@ -7,18 +7,28 @@ use serde_json::value::RawValue;
 
 /// A JSON value. No object has a name twice: reading one that does fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Tree {
+pub enum Tree {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A number, by its text.
     Number(String),
+    /// A string.
     Text(String),
+    /// An array.
     List(Vec<Tree>),
+    /// The members of an object, in their order.
     Object(Vec<(String, Tree)>),
 }
 
 impl Tree {
     /// Reads a text by serde_json, not by the reader that is under test.
-    pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Tree> {
+    ///
+    /// # Errors
+    ///
+    /// Fails when the text is no JSON, or an object has a name twice.
+    pub fn parse(text: &[u8]) -> serde_json::Result<Tree> {
         let raw: &RawValue = serde_json::from_slice(text)?;
         let text = raw.get();
         match text.as_bytes().first() {
@@ -33,7 +43,8 @@ impl Tree {
     }
 
     /// The member of that name.
-    pub(crate) fn get(&self, name: &str) -> Option<&Tree> {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Tree> {
         match self {
             Tree::Object(members) => members.iter().find(|(key, _)| key == name).map(|(_, value)| value),
             _ => None,
@@ -41,7 +52,8 @@ impl Tree {
     }
 
     /// The text of a string.
-    pub(crate) fn text(&self) -> Option<&str> {
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
         match self {
             Tree::Text(text) => Some(text),
             _ => None,
@@ -49,7 +61,8 @@ impl Tree {
     }
 
     /// The same value with every object's members in the order of their names.
-    pub(crate) fn sorted(&self) -> Tree {
+    #[must_use]
+    pub fn sorted(&self) -> Tree {
         match self {
             Tree::List(items) => Tree::List(items.iter().map(Tree::sorted).collect()),
             Tree::Object(members) => {

@@ -1,59 +1,70 @@
-//! What an unsuccessful reply means: the status decides, the body gives the words.
+//! Errors that vendors report, and the tolerant reading of their bodies.
 //!
-//! Vendors disagree with themselves about error bodies, so one tolerant reading serves all: `message`, `error` (a
-//! string or an object), `detail` (a string or FastAPI's list), `title`, `errors` (a list, or lists by field), or no
-//! JSON at all.
+//! Vendors document several shapes and use further ones, so one reading serves all: `message`, `error` (a string or an
+//! object), `detail` (a string or FastAPI's list), `title`, `errors` (a list, or lists by field), or no JSON at all.
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-
-use crate::adapter::{Failure, FailureKind, Spec};
-use crate::canonical::pointer;
 use crate::json::{Kind, Raw, Reader};
 
-/// Longest text of a vendor that is passed on, in characters.
+/// Maximum length of a forwarded vendor text, in characters.
 const MAX_MESSAGE: usize = 1000;
 
-/// So many complaints of one list are passed on.
+/// Maximum number of forwarded field errors of one list.
 const MAX_FIELDS: usize = 100;
 
-/// An `error` may stand in an `error` so many times.
+/// Maximum nesting of `error` objects.
 const MAX_LEVELS: usize = 3;
 
-/// A vendor's error body, as far as it can be read.
+/// A vendor's refusal or failure, in canonical terms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Kind of failure.
+    pub kind: FailureKind,
+    /// Vendor's error code.
+    pub vendor_code: Option<String>,
+    /// Vendor's error message.
+    pub vendor_message: Option<String>,
+    /// JSON pointers into the canonical body (empty if the member is unknown), with the vendor's message for each.
+    pub fields: Vec<(String, String)>,
+}
+
+/// Kinds of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The vendor rejected the request as invalid.
+    Rejected,
+    /// The vendor rejected the gateway's credential.
+    Unauthenticated,
+    /// The account needs payment or credits.
+    PaymentRequired,
+    /// The credential has no access to the conversation.
+    Forbidden,
+    /// The conversation does not exist.
+    NotFound,
+    /// The conversation's state does not allow the update.
+    Conflict,
+    /// The vendor's rate limit is exceeded.
+    RateLimited,
+    /// Internal error of the vendor.
+    Error,
+    /// The vendor is temporarily unavailable.
+    Unavailable,
+    /// A status that no vendor documents for the call.
+    UnexpectedStatus,
+}
+
+/// Readable parts of a vendor's error body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VendorError {
-    /// The vendor's code.
+    /// Vendor's error code.
     pub code: Option<String>,
-    /// The vendor's words.
+    /// Vendor's error message.
     pub message: Option<String>,
-    /// Members that it names (the vendor's name, or a path of names), and what it says of each.
+    /// Paths of vendor members, with the message for each.
     pub fields: Vec<(Vec<String>, String)>,
 }
 
-/// Classifies a reply that is no success.
-pub(crate) fn failure(spec: &Spec, reply: &Response<Bytes>) -> Failure {
-    let error = VendorError::read(reply.body());
-    let kind = match reply.status() {
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-            FailureKind::Rejected
-        }
-        StatusCode::UNAUTHORIZED => FailureKind::Unauthenticated,
-        StatusCode::PAYMENT_REQUIRED => FailureKind::PaymentRequired,
-        StatusCode::FORBIDDEN if (spec.quota)(&error) => FailureKind::PaymentRequired,
-        StatusCode::FORBIDDEN => FailureKind::Forbidden,
-        StatusCode::NOT_FOUND | StatusCode::GONE => FailureKind::NotFound,
-        StatusCode::CONFLICT => FailureKind::Conflict,
-        StatusCode::TOO_MANY_REQUESTS => FailureKind::RateLimited,
-        StatusCode::SERVICE_UNAVAILABLE => FailureKind::Unavailable,
-        status if (500..600).contains(&status.as_u16()) => FailureKind::Error,
-        _ => FailureKind::UnexpectedStatus,
-    };
-    error.into_failure(spec, kind)
-}
-
 impl VendorError {
-    /// Reads an error body. Never fails: a body of another kind is its own message.
+    /// Reads an error body. A body that is no JSON becomes the message, unless it looks like HTML.
     pub fn read(body: &[u8]) -> VendorError {
         let parsed = Reader::lenient(body).and_then(|mut reader| {
             let whole = reader.raw()?;
@@ -69,12 +80,6 @@ impl VendorError {
         error.code = error.code.map(|code| clip(&code));
         error.message = error.message.map(|message| clip(&message));
         error
-    }
-
-    /// As a failure, its fields translated into canonical pointers.
-    pub(crate) fn into_failure(self, spec: &Spec, kind: FailureKind) -> Failure {
-        let fields = self.fields.iter().map(|(path, detail)| (canonical(spec, path), clip(detail))).collect();
-        Failure { kind, vendor_code: self.code, vendor_message: self.message, fields }
     }
 
     fn object(&mut self, body: Raw<'_>, levels: usize) {
@@ -103,7 +108,7 @@ impl VendorError {
         }
     }
 
-    /// FastAPI's `[{loc, msg}]`, `[{field, message}]`, or `{field: [message]}`.
+    /// Reads FastAPI's `[{loc, msg}]`, `[{field, message}]`, or `{field: [message]}`.
     fn list(&mut self, list: Raw<'_>) {
         match list.kind() {
             Kind::Array => {
@@ -144,7 +149,7 @@ impl VendorError {
     }
 }
 
-/// A value as words: a string's text, anything else as it was written.
+/// Text of a string, JSON text of any other value.
 fn words(value: Raw<'_>) -> String {
     value.as_str().map_or_else(|| value.text().to_owned(), String::from)
 }
@@ -154,25 +159,15 @@ fn dotted(path: &str) -> Vec<String> {
     path.split('.').map(str::to_owned).collect()
 }
 
-/// The canonical pointer to what the vendor calls `path`.
-fn canonical(spec: &Spec, path: &[String]) -> String {
-    let Some((wire, deeper)) = path.split_first() else { return String::new() };
-    let base = match spec.rows.iter().find(|row| row.wire == wire) {
-        Some(row) => row.field.pointer().to_owned(),
-        None => return String::new(),
-    };
-    deeper.iter().fold(base, |base, name| pointer(&base, name))
-}
-
 fn text(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body.get(..body.len().min(8 * MAX_MESSAGE)).unwrap_or_default());
     let text = text.trim();
-    // A page for browsers is no message.
+    // An HTML page is not a message.
     (!text.is_empty() && !text.starts_with('<')).then(|| text.to_owned())
 }
 
-/// At most so many characters, without control characters.
-fn clip(message: &str) -> String {
+/// Cuts a message at `MAX_MESSAGE` and replaces control characters by blanks.
+pub(crate) fn clip(message: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let mut clipped: String = message.chars().take(MAX_MESSAGE).map(clean).collect();
     if message.chars().nth(MAX_MESSAGE).is_some() {
