@@ -161,3 +161,30 @@ fn is_literal(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_that_cannot_be_used_is_an_error_at_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let table = [
+            (None, "cannot be read: "),
+            (Some(""), "holds no certificate; give a PEM file"),
+            (Some("-----BEGIN CERTIFICATE-----\n"), "is not PEM: "),
+            (Some(broken), "holds a certificate that cannot be used: "),
+        ];
+        for (at, (content, message)) in table.into_iter().enumerate() {
+            let path = folder.path().join(format!("{at}.pem"));
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            let error = client_config(true, Some(&path)).unwrap_err();
+            assert_eq!(error.key, "ca_file");
+            let expected = format!("the file {} {message}", path.display());
+            assert!(error.message.starts_with(&expected), "{}", error.message);
+        }
+    }
+}
