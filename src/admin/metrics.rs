@@ -1,9 +1,9 @@
-//! What the gateway counts, as a scraper reads it: OpenMetrics text on the admin listener.
+//! Metrics as OpenMetrics text, for scrapers of the admin listener.
 //!
-//! Two histograms are counted here, one where answers leave and one where requests to vendors do; everything else is
-//! read from the parts that count it anyway, at the moment of the scrape. `docs/metrics.md` says what each is for.
+//! `telemetry` holds two histograms, one of responses to callers and one of requests to vendors. Everything else is read
+//! at the scrape from the modules that count it. `docs/metrics.md` describes each metric.
 //!
-//! Labels are bounded: they come from the code or the configuration, never from a caller or a vendor.
+//! The number of series is bounded: label values come from the code or the configuration, never from a caller or a vendor.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,22 +14,25 @@ use prometheus_client::registry::Registry;
 use super::collect::RuntimeCollector;
 use super::vitals::RuntimeState;
 
-/// The media type of the text.
+/// Media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The metrics of one gateway. A clone is the same.
+/// Metrics of one gateway. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Registry>);
 
 impl Metrics {
-    /// Over what these parts count.
-    pub fn new(vitals: Arc<RuntimeState>) -> Self {
+    /// Creates the metrics of `state`.
+    pub fn new(state: Arc<RuntimeState>) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(RuntimeCollector::new(vitals)));
+        registry.register_collector(Box::new(RuntimeCollector::new(state)));
         Metrics(Arc::new(registry))
     }
 
-    /// All of them as they are now.
+    /// Reads all metrics.
+    ///
+    /// # Errors
+    /// A formatting error of the encoder.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(32 * 1024);
         text::encode(&mut text, &self.0)?;

@@ -1,4 +1,4 @@
-//! The admin listener: health, metrics, and the active configuration. Never on the API listener.
+//! Admin API: health, metrics and the active configuration. It has a listener of its own.
 
 mod collect;
 pub mod metrics;
@@ -11,15 +11,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use subtle::ConstantTimeEq;
 use tower::Service;
 
 use self::metrics::Metrics;
-use self::vitals::{Readiness, RuntimeState};
-use crate::gateway::snapshot::Snapshot;
+use self::vitals::RuntimeState;
 use crate::server::IncomingRequest;
 use crate::settings;
 use crate::types::bearer;
@@ -27,26 +25,19 @@ use crate::types::body::{self, Body};
 use crate::types::code::Code;
 use crate::types::problem::Problem;
 
-/// The admin resources as a service.
+/// Admin API as a service.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    live: Arc<ArcSwap<Snapshot>>,
-    readiness: Readiness,
-    vitals: Arc<RuntimeState>,
+    state: Arc<RuntimeState>,
     metrics: Metrics,
     address: SocketAddr,
 }
 
 impl Admin {
-    /// On this address.
-    pub fn new(
-        live: Arc<ArcSwap<Snapshot>>,
-        readiness: Readiness,
-        vitals: Arc<RuntimeState>,
-        address: SocketAddr,
-    ) -> Self {
-        let metrics = Metrics::new(Arc::clone(&vitals));
-        Admin { live, readiness, vitals, metrics, address }
+    /// Creates the service of a listener that is bound to `address`.
+    pub fn new(state: Arc<RuntimeState>, address: SocketAddr) -> Self {
+        let metrics = Metrics::new(Arc::clone(&state));
+        Admin { state, metrics, address }
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
@@ -63,26 +54,27 @@ impl Admin {
             return problem(refusal);
         }
         match path {
-            // Alive is whoever answers; nothing outside of the process counts.
+            // Liveness depends on nothing outside of the process.
             "/livez" => text(StatusCode::OK, "ok\n"),
-            // Ready is who has a configuration and is not draining. Never a vendor's health: as a sidecar's readiness
-            // it would take the whole pod out of service.
-            "/readyz" if self.readiness.get() => text(StatusCode::OK, "ok\n"),
+            // Readiness ignores the health of vendors: as the readiness of a sidecar it would take the whole pod out of
+            // service.
+            "/readyz" if self.state.readiness.get() => text(StatusCode::OK, "ok\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            // For scrapers, which come from outside. Nothing in it is secret, and no caller's or vendor's text.
+            // Open to scrapers off loopback: the text holds no secret and nothing that a caller or a vendor sent.
             "/metrics" => match self.metrics.text() {
                 Ok(text) => typed(StatusCode::OK, metrics::CONTENT_TYPE, text),
                 Err(error) => problem(Problem::new(Code::Internal, error.to_string())),
             },
-            _ => self.guarded(request),
+            _ => self.config(request),
         }
     }
 
-    /// Off loopback, what tells more than health needs the token; without one it is not served.
-    fn guarded(&self, request: &Request<Incoming>) -> Response<Body> {
-        let live = self.live.load();
-        if !self.address.ip().to_canonical().is_loopback() || live.settings.admin.token.is_some() {
-            let Some(token) = &live.settings.admin.token else {
+    /// `/config`. Needs the token if one is set; off loopback it is not served without one.
+    fn config(&self, request: &Request<Incoming>) -> Response<Body> {
+        let snapshot = self.state.snapshot.load();
+        let token = &snapshot.settings.admin.token;
+        if !self.address.ip().to_canonical().is_loopback() || token.is_some() {
+            let Some(token) = token else {
                 let detail = "Off loopback this is served only with a token; set [admin] token.";
                 return problem(Problem::new(Code::NotFound, detail));
             };
@@ -97,9 +89,9 @@ impl Admin {
                 return problem(refusal);
             }
         }
-        let mut shown = settings::redacted(&live.settings);
+        let mut shown = settings::redacted(&snapshot.settings);
         if let Some(members) = shown.as_object_mut() {
-            members.insert("status".to_owned(), self.vitals.reloads.shown(&live));
+            members.insert("status".to_owned(), self.state.reloads.shown(&snapshot));
         }
         match serde_json::to_vec_pretty(&shown) {
             Ok(text) => typed(StatusCode::OK, "application/json", text),

@@ -1,4 +1,4 @@
-//! Writing one metric after the other. A counter's name is given without `_total`, a metric's with a unit without it.
+//! Writer of metrics. The names that it takes lack the suffixes that the encoder adds: `_total` and the unit.
 
 use std::fmt;
 
@@ -11,19 +11,19 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-/// The labels of a sample that is read from elsewhere.
+/// Labels of a sample.
 pub(super) type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
-/// The text so far.
+/// Writer of the metrics of one scrape.
 pub(super) struct MetricsWriter<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl MetricsWriter<'_> {
-    /// One number that only grows.
+    /// Writes a counter.
     pub(super) fn total(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         ConstCounter::new(value).encode(self.describe(name, help, None, MetricType::Counter)?)
     }
 
-    /// Numbers that only grow, by label.
+    /// Writes counters by label.
     pub(super) fn totals<'l, const N: usize>(
         &mut self,
         name: &str,
@@ -37,7 +37,7 @@ impl MetricsWriter<'_> {
         Ok(())
     }
 
-    /// One number as it is now.
+    /// Writes a gauge.
     pub(super) fn gauge(
         &mut self,
         name: &str,
@@ -48,7 +48,7 @@ impl MetricsWriter<'_> {
         ConstGauge::new(value).encode(self.describe(name, help, unit, MetricType::Gauge)?)
     }
 
-    /// Numbers as they are now, by label.
+    /// Writes gauges by label.
     pub(super) fn gauges<'l, const N: usize, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
@@ -63,7 +63,7 @@ impl MetricsWriter<'_> {
         Ok(())
     }
 
-    /// Times in seconds, by label.
+    /// Writes histograms of seconds by label.
     pub(super) fn histograms<L: EncodeLabelSet>(
         &mut self,
         name: &str,
@@ -77,7 +77,7 @@ impl MetricsWriter<'_> {
         Ok(())
     }
 
-    /// RequestContext that never change.
+    /// Writes labels that never change.
     pub(super) fn info<const N: usize>(
         &mut self,
         name: &str,

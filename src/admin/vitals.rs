@@ -1,4 +1,4 @@
-//! State of the running process that the admin listener shows; `runtime` fills it.
+//! State of the running process that the admin API reports; `runtime` fills it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,69 +14,69 @@ use crate::server::{ConnectionStats, Connections};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::traffic::Answers;
 
-/// What the parts of a running gateway count. Shared with whoever reads it.
+/// State and counters of a running gateway.
 #[derive(Debug)]
 pub struct RuntimeState {
     /// Connections of the API listener.
     pub api: Arc<Connections>,
     /// Connections of the admin listener.
     pub admin: Arc<Connections>,
-    /// Requests to the API that are in flight.
+    /// Requests of the API listener that are in flight.
     pub load: Arc<InFlight>,
     /// Readiness that `/readyz` reports.
     pub readiness: Readiness,
-    /// Configuration at work.
-    pub live: Arc<ArcSwap<Snapshot>>,
+    /// Active configuration.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// Access log, for its count of dropped lines.
     pub log: AccessLog,
-    /// Answers to requests for which no upstream was chosen.
+    /// Responses to requests for which no upstream was chosen.
     pub answers: Arc<Answers>,
-    /// Since when it runs.
+    /// Start of the process.
     pub started: SystemTime,
-    /// What became of the attempts to reload.
+    /// Results of reloads.
     pub reloads: Arc<Reloads>,
 }
 
-/// The counters of a gateway at one moment.
+/// Snapshot of the counters of a gateway.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct RuntimeStats {
     /// Connections of the API listener.
     pub api: ConnectionStats,
     /// Connections of the admin listener.
     pub admin: ConnectionStats,
-    /// Requests to the API that are being answered.
+    /// Requests of the API listener that are in flight.
     pub running: usize,
-    /// Requests to the API that were refused because too many were running.
+    /// Requests of the API listener that were refused because `server.max_in_flight` was reached.
     pub shed: u64,
-    /// Which configuration is at work, counted from 1.
+    /// Number of the active configuration, counted from 1.
     pub generation: u64,
-    /// Configurations that took the place of another.
+    /// Reloads that were applied.
     pub reloads: u64,
-    /// Configurations that were rejected.
+    /// Reloads that were rejected.
     pub reloads_rejected: u64,
-    /// Whether what stands in the files is at work.
+    /// True while the active configuration is the one in the files.
     pub reloaded: bool,
-    /// Whether new requests are no longer welcome.
+    /// True from the start of draining.
     pub draining: bool,
-    /// Lines of the log that found no room.
+    /// Log lines that were dropped because the queue was full.
     pub log_dropped: u64,
 }
 
 impl RuntimeState {
-    /// The configuration at work.
+    /// Returns the active configuration.
     pub fn live(&self) -> Arc<Snapshot> {
-        self.live.load_full()
+        self.snapshot.load_full()
     }
 
-    /// The counters now.
-    pub fn stats(&self) -> Stats {
-        Stats {
+    /// Reads the counters.
+    pub fn stats(&self) -> RuntimeStats {
+        RuntimeStats {
             api: self.api.stats(),
             admin: self.admin.stats(),
             running: self.load.running(),
             shed: self.load.shed(),
-            generation: self.live.load().generation,
-            reloads: self.reloads.taken(),
+            generation: self.snapshot.load().generation,
+            reloads: self.reloads.applied(),
             reloads_rejected: self.reloads.rejected(),
             reloaded: self.reloads.rejection().is_none(),
             draining: !self.readiness.get(),
@@ -85,61 +85,61 @@ impl RuntimeState {
     }
 }
 
-/// Whether new requests are welcome.
+/// Readiness flag. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says so.
+    /// Sets the flag.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Release);
     }
 
-    /// Whether they are.
+    /// Returns the flag.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// What became of the attempts to reload.
+/// Results of reloads.
 #[derive(Debug, Default)]
 pub struct Reloads {
-    taken: AtomicU64,
+    applied: AtomicU64,
     rejected: AtomicU64,
     rejection: ArcSwapOption<Rejection>,
 }
 
-/// Why the configuration as it stands now is not the one at work.
+/// Faults of a rejected reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// When it was first found.
+    /// Time of the first attempt with these faults.
     pub at: Timestamp,
-    /// Every fault, with its place and without a secret.
+    /// All faults, with their places and without a secret.
     pub faults: Vec<String>,
 }
 
 impl Reloads {
-    /// Configurations that took the place of another.
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+    /// Reloads that were applied.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
     }
 
-    /// Configurations that were rejected. One that is tried again and again counts once.
+    /// Reloads that were rejected. Repeated attempts with the same faults count once.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// Why what stands in the files is not at work; none while it is.
+    /// Latest rejection; `None` while the active configuration is the one in the files.
     pub fn rejection(&self) -> Option<Arc<Rejection>> {
         self.rejection.load_full()
     }
 
-    /// For the admin listener.
-    pub fn shown(&self, live: &Snapshot) -> Value {
+    /// JSON for `/config`.
+    pub fn shown(&self, snapshot: &Snapshot) -> Value {
         json!({
-            "generation": live.generation,
-            "loaded_at": live.since.to_string(),
-            "reloads": self.taken(),
+            "generation": snapshot.generation,
+            "loaded_at": snapshot.since.to_string(),
+            "reloads": self.applied(),
             "reloads_rejected": self.rejected(),
             "last_rejection": self.rejection().map(|rejection| json!({
                 "at": rejection.at.to_string(),
@@ -148,13 +148,13 @@ impl Reloads {
         })
     }
 
-    pub(crate) fn take(&self, generation: u64) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn record_applied(&self, generation: u64) {
+        self.applied.fetch_add(1, Ordering::Relaxed);
         self.rejection.store(None);
         tracing::info!(generation, "a changed configuration is at work");
     }
 
-    pub(crate) fn reject(&self, faults: Vec<String>) {
+    pub(crate) fn record_rejected(&self, faults: Vec<String>) {
         if self.rejection().is_some_and(|known| known.faults == faults) {
             return;
         }

@@ -14,9 +14,8 @@ use parlance_sandbox::{Options, Sandbox};
 use serde_json::Value;
 
 use super::terminal::{CliError, Signals, print};
-use crate::gateway::snapshot::Snapshot;
 use crate::runtime::Gateway;
-use crate::settings;
+use crate::runtime::reload::Source;
 use crate::telemetry::access::AccessLog;
 
 /// The simulated vendors alone, until a signal.
@@ -79,10 +78,10 @@ pub(super) async fn once() -> Result<(), CliError> {
 
 /// A gateway over the sandbox, one upstream for each vendor and named like it.
 async fn start(sandbox: &Sandbox, api: u16, admin: u16) -> Result<Gateway, CliError> {
-    let settings = settings::load(&[], &environment(sandbox, api, admin))
-        .map_err(|faults| CliError(faults.iter().map(ToString::to_string).collect()))?;
-    let live = Snapshot::new(settings).map_err(CliError)?;
-    Ok(Gateway::start(live, AccessLog::new(None)).await?)
+    let source = Source::new(Vec::new(), environment(sandbox, api, admin));
+    let settings = source.load().map_err(CliError::faults)?;
+    let snapshot = source.build(settings, None).map_err(CliError::faults)?;
+    Ok(Gateway::start(snapshot, AccessLog::new(None)).await?)
 }
 
 fn environment(sandbox: &Sandbox, api: u16, admin: u16) -> BTreeMap<String, String> {

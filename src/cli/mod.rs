@@ -1,4 +1,4 @@
-//! The command line: settings, then telemetry, then the server; and the only exit codes.
+//! Command line: its commands and the exit codes of the program.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -15,9 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use self::serve::{runtime, serve};
 use self::terminal::{CliError, print};
 use crate::edge::openapi;
-use crate::gateway::snapshot::Snapshot;
 use crate::runtime::reload::Source;
-use crate::settings::{self, Settings};
+use crate::settings;
 
 /// One conversations API over every vendor's dialect.
 #[derive(Debug, Parser)]
@@ -73,7 +72,7 @@ pub fn main() -> ExitCode {
         Err(CliError(lines)) => {
             let mut err = io::stderr().lock();
             for line in lines {
-                // Where standard error is closed nobody can be told.
+                // A closed standard error leaves no way to report this.
                 let _ = writeln!(err, "{line}");
             }
             ExitCode::FAILURE
@@ -84,7 +83,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(configuration) => serve(source(configuration)),
-        Command::Check(configuration) => check(source(configuration).load().map_err(CliError)?),
+        Command::Check(configuration) => check(&source(configuration)),
         Command::Vendors { json: true } => print(&format!("{:#}\n", vendors::json())),
         Command::Vendors { json: false } => print(&vendors::table()),
         Command::Openapi => print(&String::from_utf8_lossy(&openapi::document())),
@@ -95,7 +94,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
     }
 }
 
-/// Reads the environment, the one time that it is read.
+/// Reads the environment. Only this function does.
 fn source(configuration: Configuration) -> Source {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -103,8 +102,9 @@ fn source(configuration: Configuration) -> Source {
     Source::new(configuration.files, environment)
 }
 
-fn check(settings: Settings) -> Result<(), CliError> {
+fn check(source: &Source) -> Result<(), CliError> {
+    let settings = source.load().map_err(CliError::faults)?;
     let (upstreams, routes) = (settings.upstreams.len(), settings.routes.len());
-    Snapshot::new(settings).map_err(CliError)?;
+    source.build(settings, None).map_err(CliError::faults)?;
     print(&format!("The configuration is right: {upstreams} upstreams, {routes} routes.\n"))
 }

@@ -6,15 +6,15 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::terminal::{CliError, Signals};
-use crate::gateway::snapshot::Snapshot;
 use crate::runtime::Gateway;
 use crate::runtime::reload::Source;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::{self, LogQueue};
 
+/// Builds a runtime of `workers` threads; `None` for one for each CPU.
 pub(super) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
     match workers {
-        // One worker needs no queue to steal from.
+        // A single worker needs no work stealing.
         Some(1) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         Some(workers) => {
             tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
@@ -23,8 +23,9 @@ pub(super) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
     }
 }
 
+/// Serves until a signal.
 pub(super) fn serve(source: Source) -> Result<(), CliError> {
-    let settings = source.load().map_err(CliError)?;
+    let settings = source.load().map_err(CliError::faults)?;
     let lines = LogQueue::start(io::stdout())?;
     log::init(&lines, &settings.log.level)?;
     let access = if settings.log.access {
@@ -36,8 +37,8 @@ pub(super) fn serve(source: Source) -> Result<(), CliError> {
     let served = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let live = Snapshot::new(settings).map_err(CliError)?;
-        let mut gateway = Gateway::start(live, access).await?;
+        let snapshot = source.build(settings, None).map_err(CliError::faults)?;
+        let mut gateway = Gateway::start(snapshot, access).await?;
         gateway.follow(source);
         loop {
             tokio::select! {
@@ -54,7 +55,7 @@ pub(super) fn serve(source: Source) -> Result<(), CliError> {
             () = signals.stop() => Err("stopped by a second signal before requests in flight were finished".into()),
         }
     });
-    // What still runs is no longer waited for.
+    // Does not wait for tasks that still run.
     runtime.shutdown_background();
     lines.flush();
     served

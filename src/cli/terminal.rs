@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What ends the program other than well: lines for standard error.
+/// Error that ends the program: lines for standard error.
 #[derive(Debug)]
 pub(super) struct CliError(pub Vec<String>);
 
@@ -14,17 +14,24 @@ impl<E: std::fmt::Display> From<E> for CliError {
     }
 }
 
+impl CliError {
+    /// Creates an error of one line for each fault.
+    pub(super) fn faults(faults: Vec<impl std::fmt::Display>) -> Self {
+        CliError(faults.into_iter().map(|fault| fault.to_string()).collect())
+    }
+}
+
 /// Writes to standard output.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // `parlance vendors | head` is no failure.
+        // A reader such as `head` may close the pipe early.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
 }
 
-/// SIGTERM and Ctrl-C.
+/// Receiver of SIGTERM and SIGINT.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -32,7 +39,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes them over from the default, which is to die.
+    /// Installs the handlers, which replace the default action of ending the process.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -40,7 +47,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(super) async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,9 +1,11 @@
-//! The one connection to the shared store: made when it is needed, given up when it is silent, made anew at a pace.
+//! Connection to the shared store: opened on demand, dropped when silent, reopened with pauses.
 //!
-//! All requests share it: commands are answered in their order, so behind one that is late everything is late. While
-//! that lasts, requests are told at once instead of each waiting in turn.
+//! All requests share one connection. Replies come in the order of the commands, so one late reply delays all others.
+//! While a reply is late, further requests fail at once instead of waiting.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,17 +19,18 @@ use tokio::time::timeout;
 
 use super::claim::StoreError;
 use crate::settings::Secret;
+use crate::types::build_error::BuildError;
 
-/// For a connection: name, TCP, TLS, password. Requests that wait for it give up sooner.
-const CONNECT: Duration = Duration::from_secs(1);
-/// After a command without an answer: silence for so long ends the connection.
-const SILENCE: Duration = Duration::from_secs(1);
-/// Between attempts to connect: the first pause and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(500));
-/// The largest certificate file.
+/// Timeout of connecting: name lookup, TCP, TLS and password. Requests wait for at most their own `store_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Silence, after a command that timed out, that ends the connection.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(1);
+/// First and longest pause between attempts to connect.
+const CONNECT_PAUSES: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(500));
+/// Largest certificate file, in bytes.
 const MAX_CA_FILE: u64 = 1024 * 1024;
 
-/// The connection, if there is one. A clone is the same one.
+/// Connection to the store, if there is one. Clones share it.
 #[derive(Clone)]
 pub(super) struct StoreConnection(Arc<Inner>);
 
@@ -35,8 +38,8 @@ struct Inner {
     client: Client,
     state: watch::Sender<State>,
     pace: Mutex<Pace>,
-    made: AtomicU64,
-    told: AtomicBool,
+    connections: AtomicU64,
+    failure_reported: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -53,7 +56,7 @@ struct Up {
     silent: Arc<AtomicBool>,
 }
 
-/// When the next attempt may begin.
+/// Earliest time of the next attempt to connect, and the pause before it.
 struct Pace {
     not_before: Instant,
     pause: Duration,
@@ -61,66 +64,70 @@ struct Pace {
 
 impl fmt::Debug for StoreConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("up", &self.is_up()).finish_non_exhaustive()
+        f.debug_struct("StoreConnection").field("up", &self.is_up()).finish_non_exhaustive()
     }
 }
 
 impl StoreConnection {
-    /// Reads the URL and the authorities; connects to nothing.
-    pub(super) fn new(url: &Secret, ca_file: Option<&Path>) -> Result<Self, String> {
-        let unusable = |error: RedisError| format!("store: the URL cannot be used ({})", about(&error));
+    /// Reads the URL and the CA file; connects to nothing.
+    pub(super) fn new(url: &Secret, ca_file: Option<&Path>) -> Result<Self, BuildError> {
+        let unusable = |error: RedisError| {
+            BuildError::new("idempotency.store", format!("the URL cannot be used ({})", describe(&error)))
+        };
         let info = url.expose().into_connection_info().map_err(unusable)?;
         // Small commands go out at once.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let tls = url.expose().starts_with("rediss:") || url.expose().starts_with("valkeys:");
         let client = match ca_file.filter(|_| tls) {
-            None => Client::open(info),
+            None => Client::open(info).map_err(unusable)?,
             Some(path) => {
-                let root_cert = Some(read(path).map_err(|why| format!("ca_file: {why}"))?);
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(read_ca_file(path)?) };
+                Client::build_with_tls(info, certificates)
+                    .map_err(|_| ca_file_error(path, "holds a certificate that cannot be used"))?
             }
         };
         Ok(StoreConnection(Arc::new(Inner {
-            client: client.map_err(unusable)?,
+            client,
             state: watch::Sender::new(State::Down),
             pace: Mutex::new(Pace { not_before: Instant::now(), pause: Duration::ZERO }),
-            made: AtomicU64::new(0),
-            told: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+            failure_reported: AtomicBool::new(false),
         })))
     }
 
+    /// True if there is a connection and no reply is late.
     pub(super) fn is_up(&self) -> bool {
         matches!(&*self.0.state.borrow(), State::Up(up) if !up.silent.load(Relaxed))
     }
 
-    /// Sends a command and waits for its answer, for at most `patience`, connecting included. If there is none,
-    /// `after_silence` is sent behind it on the same connection.
+    /// Sends `command`; times out after `limit`, connecting included. On timeout sends `after_timeout` on the same
+    /// connection.
     pub(super) async fn call(
         &self,
         command: &Cmd,
-        patience: Duration,
-        after_silence: impl FnOnce() -> Cmd,
+        limit: Duration,
+        after_timeout: impl FnOnce() -> Cmd,
     ) -> Result<Value, StoreError> {
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + limit;
         let mut up = self.up(deadline).await?;
         match tokio::time::timeout_at(deadline, command.query_async::<Value>(&mut up.connection)).await {
             Ok(Ok(value)) => {
-                self.0.works();
+                self.0.succeeded();
                 Ok(value)
             }
             Ok(Err(error)) => Err(self.0.failed(&up, &error)),
             Err(_) => {
                 up.silent.store(true, Relaxed);
-                self.0.tell("no answer in time");
-                let (inner, command) = (Arc::clone(&self.0), after_silence());
+                self.0.report("no answer in time");
+                let (inner, command) = (Arc::clone(&self.0), after_timeout());
                 tokio::spawn(async move {
-                    match timeout(SILENCE, command.query_async::<Value>(&mut up.connection)).await {
+                    match timeout(SILENCE_TIMEOUT, command.query_async::<Value>(&mut up.connection)).await {
                         Ok(Err(error)) if error.code().is_none() => {
                             inner.failed(&up, &error);
                         }
                         Ok(_) => {
                             up.silent.store(false, Relaxed);
-                            inner.works();
+                            inner.succeeded();
                         }
                         Err(_) => inner.give_up(&up),
                     }
@@ -130,7 +137,7 @@ impl StoreConnection {
         }
     }
 
-    /// The connection; if there is none, one is made, which others wait for as well.
+    /// The connection. If there is none, one attempt to connect serves all who wait.
     async fn up(&self, deadline: tokio::time::Instant) -> Result<Up, StoreError> {
         let mut state = self.0.state.subscribe();
         if let State::Up(up) = &*state.borrow_and_update() {
@@ -149,18 +156,18 @@ impl StoreConnection {
 }
 
 impl Inner {
-    /// Begins to connect, unless that has begun already or it is too early.
+    /// Starts to connect, unless an attempt runs already or the pause is not over.
     fn connect(inner: &Arc<Self>) {
-        let begun = inner.state.send_if_modified(|state| {
-            let begin = matches!(state, State::Down) && inner.pace().not_before <= Instant::now();
-            if begin {
+        let started = inner.state.send_if_modified(|state| {
+            let start = matches!(state, State::Down) && inner.pace().not_before <= Instant::now();
+            if start {
                 *state = State::Connecting;
             }
-            begin
+            start
         });
-        if begun {
+        if started {
             let attempt = Attempt(Arc::clone(inner));
-            tokio::spawn(attempt.make());
+            tokio::spawn(attempt.run());
         }
     }
 
@@ -168,78 +175,76 @@ impl Inner {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An answer came: the next attempt need not wait.
-    fn works(&self) {
-        if self.told.load(Relaxed) && self.told.swap(false, Relaxed) {
+    /// Resets the pause after a reply.
+    fn succeeded(&self) {
+        if self.failure_reported.load(Relaxed) && self.failure_reported.swap(false, Relaxed) {
             tracing::info!("the store of idempotency records answers again");
         }
         let mut pace = self.pace();
         pace.pause = Duration::ZERO;
     }
 
-    /// The next attempt waits, longer each time, and not as long as that of the next replica.
+    /// Doubles the pause before the next attempt. Jitter keeps replicas apart.
     fn slow_down(&self) {
         let mut pace = self.pace();
-        pace.pause = (pace.pause * 2).clamp(PAUSES.0, PAUSES.1);
-        let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-        let share = f64::from(u8::try_from(random % 128).unwrap_or_default()) / 256.0;
-        pace.not_before = Instant::now() + pace.pause.mul_f64(0.5 + share);
+        pace.pause = (pace.pause * 2).clamp(CONNECT_PAUSES.0, CONNECT_PAUSES.1);
+        pace.not_before = Instant::now() + pace.pause.mul_f64((1.0 + fastrand::f64()) / 2.0);
     }
 
-    /// What an error means for the connection.
+    /// Maps an error of a command, and drops the connection unless the error is about one key or about memory.
     fn failed(&self, up: &Up, error: &RedisError) -> StoreError {
         let Some(code) = error.code() else {
-            self.tell(&about(error));
+            self.report(&describe(error));
             self.give_up(up);
             return StoreError::Down;
         };
-        // About one key, or about memory: the connection is as good as any other. Else (a replica that may not be
-        // written to, a password that was changed) a new one may lead to where things are right.
+        // After other errors, such as READONLY from a replica or NOAUTH, a new connection may reach a server that works.
         if !matches!(code, "WRONGTYPE" | "OOM") {
             self.give_up(up);
         }
-        self.tell(&about(error));
+        self.report(&describe(error));
         StoreError::Refused(code.to_owned())
     }
 
+    /// Drops the connection, unless it was replaced already.
     fn give_up(&self, up: &Up) {
-        let gone = self.state.send_if_modified(|state| {
-            let is_it = matches!(state, State::Up(now) if now.number == up.number);
-            if is_it {
+        let dropped = self.state.send_if_modified(|state| {
+            let is_current = matches!(state, State::Up(now) if now.number == up.number);
+            if is_current {
                 *state = State::Down;
             }
-            is_it
+            is_current
         });
-        if gone {
+        if dropped {
             self.slow_down();
         }
     }
 
-    /// Once, until it answers again.
-    fn tell(&self, why: &str) {
-        if !self.told.swap(true, Relaxed) {
+    /// Logs a failure, once until the store answers again.
+    fn report(&self, why: &str) {
+        if !self.failure_reported.swap(true, Relaxed) {
             tracing::warn!(why, "the store of idempotency records fails");
         }
     }
 }
 
-/// An attempt to connect. However it ends, nobody waits for it any longer.
+/// Attempt to connect. Dropping it, on failure or panic too, ends the state [`State::Connecting`].
 struct Attempt(Arc<Inner>);
 
 impl Attempt {
-    async fn make(self) {
-        // Patience is measured by the calls.
+    async fn run(self) {
+        // Calls have their own timeouts.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connecting = self.0.client.get_multiplexed_async_connection_with_config(&config);
-        match timeout(CONNECT, connecting).await {
+        match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => {
-                let number = self.0.made.fetch_add(1, Relaxed);
+                let number = self.0.connections.fetch_add(1, Relaxed);
                 let up = Up { number, connection: connection.clone(), silent: Arc::default() };
                 self.0.state.send_replace(State::Up(up));
                 warn_of_eviction(connection).await;
             }
-            Ok(Err(error)) => self.0.tell(&about(&error)),
-            Err(_) => self.0.tell("no connection in time"),
+            Ok(Err(error)) => self.0.report(&describe(&error)),
+            Err(_) => self.0.report("no connection in time"),
         }
     }
 }
@@ -259,11 +264,13 @@ impl Drop for Attempt {
     }
 }
 
-/// A store that drops records to make room forgets what must not be done twice.
+/// Logs a warning if the store may evict records: a request whose record is lost would run twice.
 async fn warn_of_eviction(mut connection: MultiplexedConnection) {
     let mut command = redis::cmd("INFO");
     command.arg("memory");
-    let Ok(Ok(info)) = timeout(SILENCE, command.query_async::<String>(&mut connection)).await else { return };
+    let Ok(Ok(info)) = timeout(SILENCE_TIMEOUT, command.query_async::<String>(&mut connection)).await else {
+        return;
+    };
     let value =
         |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     if value("maxmemory").is_some_and(|bytes| bytes != "0")
@@ -276,18 +283,24 @@ async fn warn_of_eviction(mut connection: MultiplexedConnection) {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read ({})", error.kind()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_CA_FILE)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot be read ({})", error.kind()))?;
-    Ok(bytes)
+fn ca_file_error(path: &Path, what: impl fmt::Display) -> BuildError {
+    BuildError::new("idempotency.ca_file", format!("the file {} {what}", path.display()))
 }
 
-/// Sort and code of an error: its own words may hold what was sent.
-fn about(error: &RedisError) -> String {
+/// Reads a CA file whole.
+fn read_ca_file(path: &Path) -> Result<Vec<u8>, BuildError> {
+    let unreadable = |error: io::Error| ca_file_error(path, format!("cannot be read ({})", error.kind()));
+    let mut pem = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_CA_FILE + 1).read_to_end(&mut pem).map_err(unreadable)?;
+    if pem.len() as u64 > MAX_CA_FILE {
+        return Err(ca_file_error(path, format!("is larger than {MAX_CA_FILE} bytes")));
+    }
+    Ok(pem)
+}
+
+/// Code or category of an error. Its text is not shown, because it may repeat what was sent.
+fn describe(error: &RedisError) -> String {
     match error.code() {
         Some(code) => code.to_owned(),
         None if error.is_connection_refusal() => "connection refused".to_owned(),

@@ -83,7 +83,7 @@ impl Idempotency {
     /// A setting of the store that cannot work.
     pub fn new(settings: &settings::Idempotency) -> Result<Self, BuildError> {
         Ok(Idempotency {
-            store: Arc::new(Store::new(settings).map_err(|error| BuildError::new("idempotency", error))?),
+            store: Arc::new(Store::new(settings)?),
             settings: settings.clone(),
             counters: Arc::default(),
             running: Arc::default(),

@@ -11,6 +11,7 @@ use super::claim::{Claim, ClaimOutcome, Key, StoreError};
 use super::link::StoreConnection;
 use super::record;
 use crate::settings::Secret;
+use crate::types::build_error::BuildError;
 
 /// Returns the record under the key; if there is none, stores the claim.
 const CLAIM: &str = "\
@@ -42,8 +43,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Prepares it; connects to nothing. The error shows nothing of the URL.
-    pub(super) fn new(url: &Secret, ca_file: Option<&Path>) -> Result<Self, String> {
+    /// Prepares the store; connects to nothing.
+    pub(super) fn new(url: &Secret, ca_file: Option<&Path>) -> Result<Self, BuildError> {
         let connection = StoreConnection::new(url, ca_file)?;
         Ok(Shared { connection, url: url.clone(), ca_file: ca_file.map(Path::to_owned) })
     }

@@ -7,6 +7,7 @@ use super::claim::{Claim, ClaimOutcome, StoreError};
 use super::memory::{Limits, Memory};
 use super::shared::Shared;
 use crate::settings;
+use crate::types::build_error::BuildError;
 
 /// Store of idempotency records.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(super) enum Store {
 }
 
 impl Store {
-    pub(super) fn new(settings: &settings::Idempotency) -> Result<Self, String> {
+    pub(super) fn new(settings: &settings::Idempotency) -> Result<Self, BuildError> {
         Ok(match &settings.store {
             settings::Store::Memory => Store::Memory(Memory::new(Limits::from(settings))),
             settings::Store::Redis { url } => {

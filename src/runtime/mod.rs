@@ -1,4 +1,4 @@
-//! One running gateway: both listeners over one live configuration, from start to drained.
+//! A running gateway: start, drain and stop of both listeners over one active configuration.
 
 pub mod reload;
 
@@ -23,17 +23,15 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::traffic::Answers;
 use crate::types::deadline::Shutdown;
 
-/// How long the last answers may take to reach those who asked: the admin listener's, and those that shutdown ends.
+/// Grace period for final responses to reach their callers.
 const FLUSH_GRACE: Duration = Duration::from_millis(400);
 
-/// A gateway that serves.
+/// A gateway that serves requests.
 #[derive(Debug)]
 pub struct Gateway {
     api: SocketAddr,
     admin: SocketAddr,
-    live: Arc<ArcSwap<Snapshot>>,
-    readiness: Readiness,
-    vitals: Arc<RuntimeState>,
+    state: Arc<RuntimeState>,
     phase: watch::Sender<Phase>,
     admin_phase: watch::Sender<Phase>,
     shutdown: Shutdown,
@@ -45,57 +43,56 @@ pub struct Gateway {
 
 impl Gateway {
     /// Binds both listeners and serves.
-    pub async fn start(live: Snapshot, log: AccessLog) -> io::Result<Self> {
-        let settings = Arc::clone(&live.settings);
-        let live = Arc::new(ArcSwap::from_pointee(live));
+    ///
+    /// # Errors
+    /// An address that cannot be bound.
+    pub async fn start(snapshot: Snapshot, log: AccessLog) -> io::Result<Self> {
+        let settings = Arc::clone(&snapshot.settings);
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let api = BoundListener::new(settings.server.listen).await?;
         let admin = BoundListener::new(settings.admin.listen).await?;
         let (api_address, admin_address) = (api.address(), admin.address());
-        let readiness = Readiness::default();
-        let (phase, api_phase) = watch::channel(Phase::Serving);
-        let (admin_phase, its_phase) = watch::channel(Phase::Serving);
-        let vitals = Arc::new(RuntimeState {
+        let (phase, api_phases) = watch::channel(Phase::Serving);
+        let (admin_phase, admin_phases) = watch::channel(Phase::Serving);
+        let state = Arc::new(RuntimeState {
             api: Arc::default(),
             admin: Arc::default(),
             load: Arc::default(),
-            readiness: readiness.clone(),
-            live: Arc::clone(&live),
+            readiness: Readiness::default(),
+            snapshot: Arc::clone(&snapshot),
             log: log.clone(),
             answers: Arc::new(Answers::without_upstream()),
             started: SystemTime::now(),
             reloads: Arc::default(),
         });
 
-        let (load, answers) = (Arc::clone(&vitals.load), Arc::clone(&vitals.answers));
+        let (load, answers) = (Arc::clone(&state.load), Arc::clone(&state.answers));
         let shutdown = Shutdown::default();
-        let edge = edge::service(Arc::clone(&live), shutdown.clone(), load, log, answers);
-        let current = Arc::clone(&live);
-        let profile = move || {
-            let live = current.load();
-            let server = &live.settings.server;
+        let edge = edge::service(Arc::clone(&snapshot), shutdown.clone(), load, log, answers);
+        let current = Arc::clone(&snapshot);
+        let config = move || {
+            let snapshot = current.load();
+            let server = &snapshot.settings.server;
             let limits = Limits { grace: server.drain_timeout + FLUSH_GRACE, ..Limits::from(server) };
-            ConnectionConfig { limits, tls: live.tls.clone() }
+            ConnectionConfig { limits, tls: snapshot.tls.clone() }
         };
-        let serving = tokio::spawn(api.serve(edge, profile, api_phase, Arc::clone(&vitals.api)));
+        let serving = tokio::spawn(api.serve(edge, config, api_phases, Arc::clone(&state.api)));
 
-        let resources = Admin::new(Arc::clone(&live), readiness.clone(), Arc::clone(&vitals), admin_address);
-        let current = Arc::clone(&live);
-        let profile = move || {
-            let limits = Limits { grace: FLUSH_GRACE, ..Limits::from(&current.load().settings.server) };
+        let resources = Admin::new(Arc::clone(&state), admin_address);
+        let config = move || {
+            let limits = Limits { grace: FLUSH_GRACE, ..Limits::from(&snapshot.load().settings.server) };
             ConnectionConfig { limits, tls: None }
         };
         let serving_admin =
-            tokio::spawn(admin.serve(resources, profile, its_phase, Arc::clone(&vitals.admin)));
+            tokio::spawn(admin.serve(resources, config, admin_phases, Arc::clone(&state.admin)));
 
-        readiness.set(true);
+        state.readiness.set(true);
         tracing::info!(listener = "api", address = %api_address, "listening");
         tracing::info!(listener = "admin", address = %admin_address, "listening");
         Ok(Gateway {
             api: api_address,
             admin: admin_address,
-            live,
-            readiness,
-            vitals,
+            state,
             phase,
             admin_phase,
             shutdown,
@@ -106,41 +103,42 @@ impl Gateway {
         })
     }
 
-    /// The API listener's address.
+    /// Address of the API listener.
     pub fn api(&self) -> SocketAddr {
         self.api
     }
 
-    /// The admin listener's address.
+    /// Address of the admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// The configuration at work just now.
+    /// Active configuration.
     pub fn live(&self) -> Arc<Snapshot> {
-        self.live.load_full()
+        self.state.live()
     }
 
-    /// What its parts count.
+    /// State and counters.
     pub fn vitals(&self) -> Arc<RuntimeState> {
-        Arc::clone(&self.vitals)
+        Arc::clone(&self.state)
     }
 
-    /// Follows the source that its configuration was made of: changes are at work within about a second.
+    /// Follows `source`, from which the configuration was loaded. Changes are applied within about 1 s.
     pub fn follow(&mut self, source: Source) {
-        let reloader = Reloader::new(source, Arc::clone(&self.live), Arc::clone(&self.vitals.reloads));
+        let reloader =
+            Reloader::new(source, Arc::clone(&self.state.snapshot), Arc::clone(&self.state.reloads));
         let following = tokio::spawn(reloader.run(Arc::clone(&self.reload))).abort_handle();
-        if let Some(before) = self.reloading.replace(following) {
-            before.abort();
+        if let Some(previous) = self.reloading.replace(following) {
+            previous.abort();
         }
     }
 
-    /// Reads the source that is followed again, changed or not.
+    /// Reloads the followed source, changed or not.
     pub fn reload(&self) {
         self.reload.notify_one();
     }
 
-    /// Waits for the end of a listener that was not told to end, which only a defect brings about. Cancel safe.
+    /// Waits until a listener ends by itself, which is a defect. Cancel safe.
     pub async fn ended(&mut self) {
         tokio::select! {
             _ = &mut self.serving => {}
@@ -148,30 +146,30 @@ impl Gateway {
         }
     }
 
-    /// Says that it is not ready, goes on serving for `drain_delay`, then takes nothing new and finishes what is in
-    /// flight. What still runs after `drain_timeout` is answered at once, with what is known of it by then. Gives whether
-    /// everything was answered.
+    /// Reports not ready, serves for `drain_delay`, then accepts no connection and finishes the requests in flight. Those
+    /// that still run after `drain_timeout` get a response at once, with what is known by then. Returns true if every
+    /// request got a response.
     pub async fn drain(self) -> bool {
-        let delay = self.live.load().settings.server.drain_delay;
+        let delay = self.state.snapshot.load().settings.server.drain_delay;
         if let Some(reloading) = &self.reloading {
             reloading.abort();
         }
-        self.readiness.set(false);
+        self.state.readiness.set(false);
         tracing::info!(delay_ms = delay.as_millis(), "draining");
         self.phase.send_replace(Phase::Leaving);
         tokio::time::sleep(delay).await;
         self.phase.send_replace(Phase::Stopping);
-        let live = self.live.load_full();
-        let limit = Instant::now() + live.settings.server.drain_timeout;
+        let snapshot = self.state.live();
+        let limit = Instant::now() + snapshot.settings.server.drain_timeout;
         let serving = self.serving;
         let mut finish = pin!(async {
             let answered = serving.await.unwrap_or(false);
-            // Updates with a key run on when their callers have gone.
-            answered & timeout_at(limit + FLUSH_GRACE, live.idempotency.idle()).await.is_ok()
+            // Updates with an idempotency key continue after their callers hang up.
+            answered & timeout_at(limit + FLUSH_GRACE, snapshot.idempotency.idle()).await.is_ok()
         });
         let in_time = timeout_at(limit, finish.as_mut()).await;
         if in_time.is_err() {
-            let requests = self.vitals.load.running();
+            let requests = self.state.load.running();
             tracing::warn!(requests, "server.drain_timeout is over: what still runs is answered now");
             self.shutdown.trigger();
         }
@@ -180,7 +178,7 @@ impl Gateway {
             Ok(finished) => finished,
             Err(_) => finish.await,
         };
-        // Nobody is owed an answer about the health of what has stopped.
+        // Requests to the admin listener are not part of the result.
         let _ = self.serving_admin.await;
         tracing::info!(finished, "stopped");
         finished

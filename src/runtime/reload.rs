@@ -1,8 +1,7 @@
-//! A changed configuration takes the place of the old one while requests run: whole, or not at all.
+//! Reload of a changed configuration while requests run: completely, or not at all.
 //!
-//! Files are compared by what stands in them, twice a second. That sees a file that is written in place, one that is
-//! renamed over it and Kubernetes' swap of a link to a directory alike, on every file system, and costs less than the
-//! watching of directories would cost in special cases.
+//! Files are polled and compared by content. Polling sees a file that is written in place, one that is renamed over it,
+//! and the swap of a directory link by Kubernetes, on every file system; notifications of the kernel miss some of these.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,76 +12,96 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::admin::vitals::Reloads;
-use crate::gateway::snapshot::{Content, Snapshot, content};
-use crate::settings::{self, Settings};
+use crate::gateway::file_digests::{self, FileDigests};
+use crate::gateway::snapshot::Snapshot;
+use crate::settings::{self, Diagnostic, Settings};
+use crate::types::build_error::BuildError;
 
-/// How often files are compared.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long files must stay as they are before they are used: an editor may be half-way, a certificate may have changed
-/// while its key has not.
-const SETTLE: Duration = Duration::from_millis(100);
-/// How often files that do not settle are looked at before they are used as they are.
-const SETTLE_LOOKS: u32 = 20;
-/// How often a rejected configuration is tried again: what it lacks may be a file that nobody watches, such as that of
+/// Interval at which files are compared.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Time for which files must not change before they are used. An editor may not be done, or a certificate may be replaced
+/// before its key.
+const SETTLE_TIME: Duration = Duration::from_millis(100);
+/// Comparisons after which files that keep changing are used as they are.
+const MAX_SETTLE_POLLS: u32 = 20;
+/// Interval at which a rejected configuration is tried again. It may lack a file that is not polled here, such as that of
 /// a credential.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where a configuration comes from, and what stood there when it was read.
+/// Files and environment of a configuration, with the content at the latest read.
 #[derive(Debug)]
 pub struct Source {
     files: Vec<PathBuf>,
     environment: BTreeMap<String, String>,
-    seen: BTreeMap<PathBuf, Content>,
+    seen: FileDigests,
 }
 
 impl Source {
-    /// The files in their order, and the environment as it was when the process started.
+    /// Creates a source of files, the later ones overriding the earlier, and of the environment of the process.
     pub fn new(files: Vec<PathBuf>, environment: BTreeMap<String, String>) -> Self {
-        let seen = files.iter().map(|path| (path.clone(), content(path))).collect();
+        let seen = file_digests::digests(files.iter().map(PathBuf::as_path));
         Source { files, environment, seen }
     }
 
-    /// Reads it. Every fault at once, each with its place, none with a secret.
-    pub fn load(&self) -> Result<Settings, Vec<String>> {
+    /// Loads the configuration.
+    ///
+    /// # Errors
+    /// All faults, each with its place and without a secret.
+    pub fn load(&self) -> Result<Settings, Vec<Diagnostic>> {
         settings::load(&self.files, &self.environment)
-            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    /// Builds a snapshot of settings that were loaded from this source.
+    ///
+    /// # Errors
+    /// All settings that cannot be put to work, each with its place and without a secret.
+    pub fn build(
+        &self,
+        settings: Settings,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, Vec<Diagnostic>> {
+        Snapshot::build(settings, previous).map_err(|errors| self.diagnose(errors))
+    }
+
+    fn diagnose(&self, errors: Vec<BuildError>) -> Vec<Diagnostic> {
+        settings::diagnose(&self.files, &self.environment, errors)
     }
 }
 
-/// Keeps a live configuration like its source.
+/// Keeps the active configuration up to date with its source.
 #[derive(Debug)]
 pub struct Reloader {
     source: Source,
-    live: Arc<ArcSwap<Snapshot>>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
     reloads: Arc<Reloads>,
 }
 
 impl Reloader {
-    /// For a configuration that was made of this source.
-    pub fn new(source: Source, live: Arc<ArcSwap<Snapshot>>, reloads: Arc<Reloads>) -> Self {
-        Reloader { source, live, reloads }
+    /// Creates a reloader of `snapshot`, which was made from `source`.
+    pub fn new(source: Source, snapshot: Arc<ArcSwap<Snapshot>>, reloads: Arc<Reloads>) -> Self {
+        Reloader { source, snapshot, reloads }
     }
 
-    /// Works for as long as it is polled: when files change, and when it is asked to.
-    pub async fn run(self, asked: Arc<Notify>) {
+    /// Reloads when files change and on each notification. Never returns but for a defect.
+    pub async fn run(self, requested: Arc<Notify>) {
         let mut reloader = self;
-        reloader.source.seen.extend(reloader.live.load().files().clone());
-        let mut tried = Instant::now();
+        reloader.source.seen.extend(reloader.snapshot.load().certificates.clone());
+        let mut attempted = Instant::now();
         loop {
             let now = tokio::select! {
-                () = asked.notified() => true,
-                () = tokio::time::sleep(LOOK) => false,
+                () = requested.notified() => true,
+                () = tokio::time::sleep(POLL_INTERVAL) => false,
             };
-            // Files are read on threads that may wait for a slow disk.
-            let looked = tokio::task::spawn_blocking(move || {
-                if reloader.is_due(now, tried) {
-                    tried = Instant::now();
+            // A slow disk must not block the runtime.
+            let polled = tokio::task::spawn_blocking(move || {
+                if reloader.is_due(now, attempted) {
+                    attempted = Instant::now();
                     reloader.attempt();
                 }
-                (reloader, tried)
+                (reloader, attempted)
             });
-            match looked.await {
-                Ok((back, at)) => (reloader, tried) = (back, at),
+            match polled.await {
+                Ok((back, at)) => (reloader, attempted) = (back, at),
                 Err(_) => {
                     tracing::error!("reloading ended by a defect; the configuration stays as it is");
                     return;
@@ -91,13 +110,14 @@ impl Reloader {
         }
     }
 
-    /// Whether there is something new, as soon as it has settled.
-    fn is_due(&mut self, asked: bool, tried: Instant) -> bool {
-        let mut found = self.look();
-        if !asked && found != self.source.seen {
-            for _ in 0..SETTLE_LOOKS {
-                std::thread::sleep(SETTLE);
-                let again = self.look();
+    /// Returns true if a reload was requested, files changed and have settled, or a rejected configuration is to be tried
+    /// again.
+    fn is_due(&mut self, requested: bool, attempted: Instant) -> bool {
+        let mut found = self.digests();
+        if !requested && found != self.source.seen {
+            for _ in 0..MAX_SETTLE_POLLS {
+                std::thread::sleep(SETTLE_TIME);
+                let again = self.digests();
                 if again == found {
                     break;
                 }
@@ -106,35 +126,41 @@ impl Reloader {
         }
         let changed = found != self.source.seen;
         self.source.seen = found;
-        asked || changed || (self.reloads.rejection().is_some() && tried.elapsed() >= AGAIN)
+        requested || changed || (self.reloads.rejection().is_some() && attempted.elapsed() >= RETRY_INTERVAL)
     }
 
-    fn look(&self) -> BTreeMap<PathBuf, Content> {
-        self.live.load().sources().map(|path| (path.to_owned(), content(path))).collect()
+    fn digests(&self) -> FileDigests {
+        file_digests::digests(file_digests::sources(&self.snapshot.load().settings))
     }
 
     fn attempt(&mut self) {
-        let current = self.live.load_full();
+        let current = self.snapshot.load_full();
         let next = self.source.load().and_then(|settings| {
             let fixed = fixed(&current.settings, &settings);
-            if fixed.is_empty() { current.next(settings) } else { Err(fixed) }
+            if fixed.is_empty() {
+                self.source.build(settings, Some(&current))
+            } else {
+                Err(self.source.diagnose(fixed))
+            }
         });
         match next {
             Ok(next) => {
-                // Certificates as they were before they were read; what changed since is due at the next look.
+                // The content from before certificates were read, so that a change since then is seen by the next poll.
                 self.source.seen.retain(|path, _| self.source.files.contains(path));
-                self.source.seen.extend(next.files().clone());
+                self.source.seen.extend(next.certificates.clone());
                 let generation = next.generation;
-                self.live.store(Arc::new(next));
-                self.reloads.take(generation);
+                self.snapshot.store(Arc::new(next));
+                self.reloads.record_applied(generation);
             }
-            Err(faults) => self.reloads.reject(faults),
+            Err(faults) => {
+                self.reloads.record_rejected(faults.iter().map(ToString::to_string).collect());
+            }
         }
     }
 }
 
-/// What cannot change while the process runs, as faults.
-fn fixed(current: &Settings, next: &Settings) -> Vec<String> {
+/// Returns an error for each changed setting that cannot change while the process runs.
+fn fixed(current: &Settings, next: &Settings) -> Vec<BuildError> {
     let shown = |workers: Option<std::num::NonZeroUsize>| {
         workers.map_or_else(|| "one for each CPU".to_owned(), |workers| workers.to_string())
     };
@@ -149,7 +175,8 @@ fn fixed(current: &Settings, next: &Settings) -> Vec<String> {
         .into_iter()
         .filter(|(_, current, next)| current != next)
         .map(|(key, current, next)| {
-            format!("{key}: cannot become '{next}' while parlance runs with '{current}': restart it, or take the change back")
+            let message = format!("cannot become '{next}' while parlance runs with '{current}': restart it, or take the change back");
+            BuildError::new(key, message)
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! What the parts of one connection know about each other: the socket, the requests on it, and who watches over both.
+//! State shared by a connection's socket, its requests and its lifetime.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,20 +18,20 @@ use super::IncomingRequest;
 use crate::server::tls::ClientIdentity;
 use crate::types::body::Body;
 
-/// The state of one connection.
+/// Activity of one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
     started: Instant,
-    /// Requests that are being answered.
+    /// Requests without a response yet.
     running: AtomicUsize,
-    /// Heads that came to their end.
+    /// Complete heads.
     heads: AtomicU64,
-    /// Since when nothing is asked, in milliseconds from the beginning.
-    idle_since: AtomicU64,
-    /// Whether answers say that they are the last.
+    /// Time of the latest request, in milliseconds after `started`.
+    idle_since_ms: AtomicU64,
+    /// True once HTTP/1 responses carry `Connection: close`.
     last: AtomicBool,
     http2: AtomicBool,
-    /// Whether the latest answer was a refusal, which may have come before the request's body did.
+    /// True if the latest response refused its request, perhaps before the end of the request's body.
     refused: AtomicBool,
 }
 
@@ -41,7 +41,7 @@ impl ConnectionActivity {
             started: Instant::now(),
             running: AtomicUsize::new(0),
             heads: AtomicU64::new(0),
-            idle_since: AtomicU64::new(0),
+            idle_since_ms: AtomicU64::new(0),
             last: AtomicBool::new(false),
             http2: AtomicBool::new(false),
             refused: AtomicBool::new(false),
@@ -61,13 +61,13 @@ impl ConnectionActivity {
     }
 
     pub(super) fn idle_since(&self) -> Instant {
-        self.started + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
+        self.started + Duration::from_millis(self.idle_since_ms.load(Ordering::Acquire))
     }
 
-    /// Something was asked just now.
+    /// Sets the time of the latest request to now.
     pub(super) fn touch(&self) {
         let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.idle_since.store(passed, Ordering::Release);
+        self.idle_since_ms.store(passed, Ordering::Release);
     }
 
     pub(super) fn set_last(&self) {
@@ -94,7 +94,7 @@ impl ConnectionActivity {
     #[cfg(test)]
     pub(super) fn set_idle_since(&self, at: Instant) {
         let passed = u64::try_from((at - self.started).as_millis()).unwrap_or(u64::MAX);
-        self.idle_since.store(passed, Ordering::Release);
+        self.idle_since_ms.store(passed, Ordering::Release);
     }
 
     fn begin(self: &Arc<Self>) -> Running {
@@ -104,7 +104,7 @@ impl ConnectionActivity {
     }
 }
 
-/// One request that is being answered.
+/// Guard of a request without a response yet.
 #[derive(Debug)]
 struct Running(Arc<ConnectionActivity>);
 
@@ -115,7 +115,7 @@ impl Drop for Running {
     }
 }
 
-/// The listener's service on one connection: notes what runs, says who asks, and marks last answers.
+/// The listener's service on one connection. Counts running requests, adds the client's identity and marks last responses.
 #[derive(Debug)]
 pub(super) struct Tracked<S> {
     inner: TowerToHyperService<S>,
@@ -150,7 +150,7 @@ where
 }
 
 pin_project! {
-    /// The answer on its way.
+    /// Future of a response.
     pub(super) struct Tracking<S>
     where
         S: tower::Service<IncomingRequest>,

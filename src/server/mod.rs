@@ -1,12 +1,12 @@
 //! Listeners: accepting, serving, draining.
 //!
 //! ```text
-//! accept ──> connection ── TLS ──> Socket (slow heads) ──> hyper ──> Tracked (last answers, who asks) ──> stack
+//! accept ──> connection ── TLS ──> Socket (slow heads) ──> hyper ──> Tracked (last responses, client) ──> service
 //!               └── Lifetime: idle, too old, stopping ──> GOAWAY or `Connection: close`
 //! ```
 //!
-//! What hyper does not limit is limited here: the time from a head's first byte to its last, the life of a connection
-//! that asks nothing, and the age of one that never stops asking.
+//! Limits that hyper does not have: the time from a head's first byte to its last, the idle time of a connection, and
+//! its age.
 
 mod activity;
 mod connection;
@@ -35,25 +35,25 @@ use crate::types::body::Body;
 
 pub use stats::{ConnectionStats, Connections};
 
-/// Pause after an error of `accept` that is not the fault of one connection (no file descriptors left).
+/// Pause after an error of `accept` that does not concern a single connection, such as a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often a full listener looks whether its limit was raised.
+/// Interval at which a full listener reads its limit again, because a reload may raise it.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
-/// How long connections are still taken out of the kernel's queue after the end was announced.
-const EMPTYING: Duration = Duration::from_secs(1);
+/// Time limit on emptying the kernel's queue of connections when the listener stops.
+const EMPTY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a listener keeps to.
+/// Limits of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For a TLS handshake, and for the head of a request from its first byte to its last.
+    /// Time limit on a TLS handshake, and on the head of a request from its first byte to its last.
     pub header_timeout: Duration,
-    /// For a connection without a request.
+    /// Time limit on a connection without a request.
     pub idle_timeout: Duration,
-    /// After which a connection is ended gently.
+    /// Age at which a connection is closed gracefully.
     pub max_age: Duration,
-    /// Connections at a time.
+    /// Concurrent connections.
     pub max_connections: usize,
-    /// How long connections may take to end once the listener stops.
+    /// Time limit on the end of connections when the listener stops.
     pub grace: Duration,
 }
 
@@ -78,27 +78,27 @@ pub struct IncomingRequest {
     pub client: Option<Arc<ClientIdentity>>,
 }
 
-/// What holds for a new connection. Connections that are open keep what held when they came.
+/// Settings for new connections. Open connections keep theirs.
 #[derive(Debug, Clone)]
 pub struct ConnectionConfig {
-    /// Times and numbers.
+    /// Limits.
     pub limits: Limits,
-    /// TLS; without it plain HTTP.
+    /// TLS; `None` for plain HTTP.
     pub tls: Option<Arc<Tls>>,
 }
 
-/// How far a listener is on its way to the end. It only goes forward.
+/// Shutdown phase of a listener. Only advances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Not on it.
+    /// Normal service.
     Serving,
-    /// Everything is still answered, over HTTP/1 with `Connection: close`.
+    /// Requests are served, on HTTP/1 with `Connection: close`.
     Leaving,
-    /// Nothing new is accepted, what is in flight is finished.
+    /// No connection is accepted; requests in flight are finished.
     Stopping,
 }
 
-/// A listener that is bound and takes connections into its queue, but serves none yet.
+/// A bound listener that does not serve yet; the kernel queues its connections.
 #[derive(Debug)]
 pub struct BoundListener {
     listener: TcpListener,
@@ -106,7 +106,10 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
-    /// Binds an address. The error says which.
+    /// Binds `address`.
+    ///
+    /// # Errors
+    /// An address that cannot be bound; the message names it.
     pub async fn new(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
@@ -115,17 +118,17 @@ impl BoundListener {
         Ok(BoundListener { listener, address })
     }
 
-    /// The address, with the port that was chosen if 0 was asked for.
+    /// The bound address, with the chosen port if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `phase` says [`Phase::Stopping`]; then finishes what is in flight, for at most the profile's
-    /// grace. Gives whether all of it was finished. `profile` is asked anew for each connection.
+    /// Serves until [`Phase::Stopping`], then finishes requests in flight within the grace period. Returns true if all were
+    /// finished. Calls `config` for each new connection.
     pub async fn serve<S>(
         self,
         service: S,
-        profile: impl Fn() -> ConnectionConfig + Send,
+        config: impl Fn() -> ConnectionConfig + Send,
         mut phase: watch::Receiver<Phase>,
         connections: Arc<Connections>,
     ) -> bool
@@ -140,19 +143,19 @@ impl BoundListener {
                 stream,
                 Arc::clone(&builders),
                 service.clone(),
-                profile(),
+                config(),
                 phase,
                 Arc::clone(&connections),
             )
         };
         let stop = phase.clone();
         loop {
-            // Beyond the limit connections wait in the kernel's queue.
-            let full = open.len() >= profile().limits.max_connections;
+            // Connections beyond the limit wait in the kernel's queue.
+            let full = open.len() >= config().limits.max_connections;
             tokio::select! {
                 biased;
                 () = stopping(&mut phase) => break,
-                Some(ended) = open.join_next() => note(ended),
+                Some(ended) = open.join_next() => log_panic(ended),
                 accepted = self.listener.accept(), if !full => match accepted {
                     Ok((stream, _)) => {
                         open.spawn(serve(stream, stop.clone()));
@@ -166,10 +169,9 @@ impl BoundListener {
                 () = tokio::time::sleep(FULL_PAUSE), if full => {}
             }
         }
-        let over = tokio::time::Instant::now() + profile().limits.grace;
-        // Connections that the kernel has accepted for us already are not ours to drop: closing the listener would
-        // reset them.
-        let emptied = over.min(tokio::time::Instant::now() + EMPTYING);
+        let deadline = tokio::time::Instant::now() + config().limits.grace;
+        // Closing the listener resets connections that the kernel has accepted but this process has not.
+        let emptied = deadline.min(tokio::time::Instant::now() + EMPTY_TIMEOUT);
         while let Ok(Ok((stream, _))) =
             tokio::time::timeout(Duration::from_millis(1), self.listener.accept()).await
         {
@@ -181,26 +183,26 @@ impl BoundListener {
         drop(self.listener);
         let finish = async {
             while let Some(ended) = open.join_next().await {
-                note(ended);
+                log_panic(ended);
             }
         };
-        tokio::time::timeout_at(over, finish).await.is_ok()
+        tokio::time::timeout_at(deadline, finish).await.is_ok()
     }
 }
 
-/// Waits for the word to stop, or for nobody being left to give it.
+/// Waits for [`Phase::Stopping`] or for the sender to be dropped.
 async fn stopping(phase: &mut watch::Receiver<Phase>) {
     let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
 }
 
-/// A defect in the task of one connection is that connection's end, and nobody else's.
-fn note(ended: Result<(), JoinError>) {
+/// Logs the panic of a connection's task, which ends that connection only.
+fn log_panic(ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
         tracing::error!("the task of a connection panicked");
     }
 }
 
-/// Errors of `accept` that are about the connection that was to be accepted, not about the listener.
+/// Returns true for errors of `accept` that concern the connection, not the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

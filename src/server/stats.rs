@@ -1,9 +1,9 @@
-//! What a listener counts.
+//! Counters of a listener.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The counters of one listener; shared by all of its connections.
+/// Counters of one listener, shared by its connections.
 #[derive(Debug, Default)]
 pub struct Connections {
     accepted: AtomicU64,
@@ -13,26 +13,26 @@ pub struct Connections {
     cut_off: AtomicU64,
 }
 
-/// The counters of a listener at one moment. All but `open` only grow.
+/// Snapshot of the counters. All but `open` only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionStats {
-    /// Connections that are open.
+    /// Open connections.
     pub open: u64,
-    /// Connections that were accepted.
+    /// Accepted connections.
     pub accepted: u64,
-    /// TLS handshakes that failed or took too long.
+    /// TLS handshakes that failed or timed out.
     pub handshakes_refused: u64,
-    /// Connections that were ended because the head of a request took too long.
+    /// Connections closed because the head of a request timed out.
     pub heads_late: u64,
-    /// Connections that were ended although their peer had not agreed: silent ones, and those that took no answers.
+    /// Connections dropped because the peer did not react to a graceful close in time.
     pub cut_off: u64,
 }
 
 impl Connections {
-    /// The counters now.
+    /// Reads the counters.
     pub fn stats(&self) -> ConnectionStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // In this order, so that what ends in between does not make the difference negative.
+        // `ended` first: a connection that ends in between cannot make the difference negative.
         let ended = read(&self.ended);
         let accepted = read(&self.accepted);
         ConnectionStats {
@@ -44,7 +44,7 @@ impl Connections {
         }
     }
 
-    /// Counts a connection, open until the guard is dropped.
+    /// Counts a connection as open until the guard is dropped.
     pub(super) fn open(self: &Arc<Self>) -> Open {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(self))
@@ -63,7 +63,7 @@ impl Connections {
     }
 }
 
-/// One open connection.
+/// Guard of an open connection.
 #[derive(Debug)]
 pub(super) struct Open(Arc<Connections>);
 

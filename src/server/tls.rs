@@ -1,5 +1,6 @@
-//! TLS of the API listener: what it shows, whom it trusts, and who is at the other end.
+//! TLS of the API listener: its certificate, the authorities that it trusts, and the identity of the client.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,28 +14,33 @@ use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 
 use crate::settings::ServerTls;
+use crate::types::build_error::BuildError;
+
+/// Configuration key of the authorities that sign client certificates.
+const CLIENT_CA: &str = "server.tls.client_ca";
 
 /// ALPN protocol id of HTTP/2 (RFC 9113 section 3.2).
 const ALPN_HTTP2: &[u8] = b"h2";
 /// ALPN protocol id of HTTP/1.1 (RFC 7301 section 6).
 pub(super) const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// The names in a client's certificate, which one of the configured authorities signed.
+/// Names in a client's certificate, which one of the configured authorities signed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientIdentity {
-    /// DNS names, in which case does not matter.
+    /// DNS names, compared without regard to case.
     pub dns: Vec<String>,
-    /// URIs and the common name, to be compared exactly.
+    /// URIs and common names, compared exactly.
     pub exact: Vec<String>,
 }
 
 impl ClientIdentity {
-    /// Whether the certificate holds this name.
+    /// Returns true if the certificate holds `name`.
     pub fn is(&self, name: &str) -> bool {
-        self.exact.iter().any(|own| own == name) || self.dns.iter().any(|own| own.eq_ignore_ascii_case(name))
+        self.exact.iter().any(|known| known == name)
+            || self.dns.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
-    /// Reads the names of a certificate that was verified.
+    /// Reads the names of a verified certificate.
     fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = EndEntityCert::try_from(certificate).ok()?;
         let mut exact: Vec<String> = certificate.valid_uri_names().map(str::to_owned).collect();
@@ -43,7 +49,7 @@ impl ClientIdentity {
     }
 }
 
-/// TLS with one set of files. It does not change: changed files make a new one.
+/// TLS made of one set of files. Immutable: changed files make a new one.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -56,69 +62,80 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the files. TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, no early data; with `client_ca`, clients must show a
-    /// certificate that it signed. The error names the key that is at fault and shows nothing of any file.
-    pub fn new(settings: &ServerTls) -> Result<Self, String> {
-        // Named, so that no other crate of the process decides it.
+    /// Reads the files. Accepts TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, and no early data. With `client_ca`, clients must
+    /// present a certificate that it signed.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used. The message holds no content of a file.
+    pub fn new(settings: &ServerTls) -> Result<Self, BuildError> {
+        // Explicit, because another crate may install a default provider for the process.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| format!("server.tls: {error}"))?;
+            .map_err(|error| BuildError::new("server.tls", error))?;
         let builder = match &settings.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider)
                     .build()
-                    .map_err(|error| format!("server.tls.client_ca: {error}"))?;
+                    .map_err(|error| BuildError::new(CLIENT_CA, error))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let chain = certificates("certificate", &settings.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&settings.key)
-            .map_err(|_| format!("server.tls.key: {} holds no usable private key", settings.key.display()))?;
+        let chain = certificates("server.tls.certificate", &settings.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&settings.key).map_err(|_| {
+            BuildError::new(
+                "server.tls.key",
+                format!("{} holds no usable private key", settings.key.display()),
+            )
+        })?;
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-            format!("server.tls: the certificate and the key cannot be used together: {error}")
+            let message = format!("the certificate and the key cannot be used together: {error}");
+            BuildError::new("server.tls", message)
         })?;
         config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
         Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
-    /// Shakes hands. It may take as long as the peer likes: the limit is the caller's.
+    /// Performs the handshake, without a time limit.
+    ///
+    /// # Errors
+    /// A failed handshake.
     pub async fn accept(
         &self,
         stream: TcpStream,
-    ) -> std::io::Result<(TlsStream<TcpStream>, Option<ClientIdentity>)> {
+    ) -> io::Result<(Box<TlsStream<TcpStream>>, Option<Arc<ClientIdentity>>)> {
         let stream = self.acceptor.accept(stream).await?;
         let (_, connection) = stream.get_ref();
-        let peer = connection.peer_certificates().and_then(<[_]>::first).map(|certificate| {
-            // What cannot be read holds no name: the peer is somebody, but nobody who is known.
-            ClientIdentity::read(certificate).unwrap_or_default()
+        let client = connection.peer_certificates().and_then(<[_]>::first).map(|certificate| {
+            // A certificate that cannot be read has no names, so it matches no caller.
+            Arc::new(ClientIdentity::read(certificate).unwrap_or_default())
         });
-        Ok((stream, peer))
+        Ok((Box::new(stream), client))
     }
 }
 
-fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = || format!("server.tls.{key}: {} holds no certificate in PEM form", path.display());
+fn certificates(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildError> {
+    let wrong = || BuildError::new(key, format!("{} holds no certificate in PEM form", path.display()));
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|_| wrong())?.collect();
     chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(wrong)
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, String> {
+fn roots(path: &Path) -> Result<RootCertStore, BuildError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("client_ca", path)? {
+    for certificate in certificates(CLIENT_CA, path)? {
         roots.add(certificate).map_err(|error| {
-            format!("server.tls.client_ca: {} holds an unusable certificate: {error}", path.display())
+            BuildError::new(CLIENT_CA, format!("{} holds an unusable certificate: {error}", path.display()))
         })?;
     }
     Ok(roots)
 }
 
-/// Object identifier 2.5.4.3, as DER writes it.
+/// Object identifier 2.5.4.3 (`id-at-commonName`) in DER.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
-/// The common names of a subject: RFC 5280, a sequence of sets of pairs of an identifier and a string. The
-/// certificate was verified, so what does not fit is left out rather than refused.
+/// Returns the common names of a subject (RFC 5280 section 4.1.2.4: a sequence of sets of pairs of an identifier and a
+/// string). Skips elements of another form, because the certificate is verified already.
 fn common_names(subject: &[u8]) -> Vec<String> {
     const SEQUENCE: u8 = 0x30;
     const SET: u8 = 0x31;
@@ -139,7 +156,7 @@ fn common_names(subject: &[u8]) -> Vec<String> {
     names
 }
 
-/// The elements of a DER value: tag and content. It ends at whatever is no element.
+/// Iterator over the elements of a DER value, each as tag and content. Ends at the first malformed element.
 struct Elements<'a>(&'a [u8]);
 
 impl<'a> Iterator for Elements<'a> {
@@ -181,16 +198,16 @@ mod tests {
     }
 
     #[test]
-    fn names_are_compared_as_their_kind_wants_it() {
-        let peer = ClientIdentity {
+    fn dns_names_are_compared_without_case_and_other_names_exactly() {
+        let client = ClientIdentity {
             dns: vec!["crm.example.org".to_owned()],
             exact: vec!["spiffe://example.org/crm".to_owned(), "crm".to_owned()],
         };
         for name in ["crm.example.org", "CRM.Example.org", "spiffe://example.org/crm", "crm"] {
-            assert!(peer.is(name), "{name}");
+            assert!(client.is(name), "{name}");
         }
         for name in ["spiffe://example.org/CRM", "CRM", "example.org", "crm.example.org.", ""] {
-            assert!(!peer.is(name), "{name}");
+            assert!(!client.is(name), "{name}");
         }
     }
 }

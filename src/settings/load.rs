@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::check::check;
 use super::checked::Settings;
 use super::diagnose::{Diagnostic, Faults, Source};
-use super::secret::read_limited;
+use super::limited_file::read_text;
 use super::{places, typed};
+use crate::types::build_error::BuildError;
 
-/// What every variable that sets a key begins with. A single underscore would catch the variables that Kubernetes
+/// Prefix of every variable that sets a key. A single underscore would catch the variables that Kubernetes
 /// makes for a Service called parlance (`PARLANCE_PORT`).
 const PREFIX: &str = "PARLANCE__";
 
@@ -47,6 +48,21 @@ pub fn load(files: &[PathBuf], env: &BTreeMap<String, String>) -> Result<Setting
         Some(settings) if faults.is_empty() => Ok(settings),
         _ => Err(faults.into_sorted()),
     }
+}
+
+/// Adds places to errors that were found after loading. Places are not kept in the settings, so the files are read again.
+pub fn diagnose(
+    files: &[PathBuf],
+    env: &BTreeMap<String, String>,
+    errors: Vec<BuildError>,
+) -> Vec<Diagnostic> {
+    let mut faults = Faults::default();
+    let variables = environment(env, &mut faults);
+    layers(files, variables, &mut faults);
+    for error in errors {
+        faults.add(&error.key, error.message);
+    }
+    faults.into_sorted()
 }
 
 /// One tree out of all layers; none where a file cannot be read.
@@ -105,7 +121,7 @@ fn read(path: &Path) -> Result<Readable, Vec<Diagnostic>> {
             return Err(vec![fault(None, message.to_owned())]);
         }
     };
-    let text = read_limited(path, MAX_FILE).map_err(|what| vec![fault(None, what)])?;
+    let text = read_text(path, MAX_FILE).map_err(|error| vec![fault(None, error.into())])?;
     let places = places::read(format, &text)
         .map_err(|found| found.into_iter().map(|(line, what)| fault(line, what)).collect::<Vec<_>>())?;
     let file = File::from_str(&text, format);
@@ -114,7 +130,7 @@ fn read(path: &Path) -> Result<Readable, Vec<Diagnostic>> {
     Ok((Source { file: name, places }, file, odd))
 }
 
-/// What went wrong, without the "in …" that `config` adds for a file that it does not know, and without the value
+/// Message of an error, without the "in …" that `config` adds for a file that it does not know, and without the value
 /// that it repeats when a file holds no table.
 fn cause(error: &ConfigError) -> String {
     match error {

@@ -9,26 +9,26 @@ use parlance_adapters::json::quote;
 use super::log::LogQueue;
 use crate::types::code::{AnsweredBy, Applied, Code};
 
-/// One answered request.
+/// Fields of one line: a request and its response.
 #[derive(Debug)]
 pub struct Access<'a> {
     /// Request id.
     pub id: &'a str,
-    /// Method.
+    /// Method of the request.
     pub method: &'a Method,
-    /// Status of the answer; 499 where the caller hung up.
+    /// Status of the response; 499 if the caller hung up.
     pub status: u16,
-    /// Time from the head of the request to the head of the answer.
+    /// Time from the head of the request to the head of the response.
     pub took: Duration,
     /// Time spent waiting for the vendor.
     pub waited: Duration,
-    /// Who answered.
+    /// Producer of the response.
     pub answered_by: AnsweredBy,
     /// Vendor of the conversation.
     pub vendor: Option<&'static str>,
-    /// Upstream that was chosen.
+    /// Chosen upstream.
     pub upstream: Option<&'a str>,
-    /// Caller's name.
+    /// Name of the caller.
     pub caller: Option<&'a str>,
     /// Code of the problem.
     pub code: Option<Code>,
@@ -36,32 +36,32 @@ pub struct Access<'a> {
     pub applied: Option<Applied>,
 }
 
-/// One line for each request, or none.
+/// Access log, or a switched-off one.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
-    lines: Option<LogQueue>,
+    queue: Option<LogQueue>,
     requests: bool,
 }
 
 impl AccessLog {
-    /// Writes to `lines`, or nothing at all.
-    pub fn new(lines: Option<LogQueue>) -> Self {
-        AccessLog { lines, requests: true }
+    /// Creates a log that writes to `queue`; `None` writes nothing.
+    pub fn new(queue: Option<LogQueue>) -> Self {
+        AccessLog { queue, requests: true }
     }
 
-    /// Writes none, though `lines` are there for other things.
-    pub fn without_requests(lines: LogQueue) -> Self {
-        AccessLog { lines: Some(lines), requests: false }
+    /// Creates a log that is switched off; `queue` still serves other events.
+    pub fn without_requests(queue: LogQueue) -> Self {
+        AccessLog { queue: Some(queue), requests: false }
     }
 
-    /// LogQueue of any sort that found no room.
+    /// Lines of the queue that were dropped because it was full.
     pub fn dropped(&self) -> u64 {
-        self.lines.as_ref().map_or(0, LogQueue::dropped)
+        self.queue.as_ref().map_or(0, LogQueue::dropped)
     }
 
-    /// Queues the line of a request. It holds no body, no path and no header: ids of conversations are personal data.
+    /// Queues the line of a request. The line holds no body, no path and no header: conversation ids are personal data.
     pub fn write(&self, access: &Access<'_>) {
-        let Some(lines) = self.lines.as_ref().filter(|_| self.requests) else { return };
+        let Some(queue) = self.queue.as_ref().filter(|_| self.requests) else { return };
         let mut line = Vec::with_capacity(384);
         let text = |line: &mut Vec<u8>, name: &str, value: &str| {
             line.extend_from_slice(name.as_bytes());
@@ -92,6 +92,6 @@ impl AccessLog {
             }
         }
         line.extend_from_slice(b"}\n");
-        lines.write(line);
+        queue.write(line);
     }
 }

@@ -1,4 +1,4 @@
-//! The label sets of the histograms. A label without a value is left out.
+//! Label sets of the histograms. A label without a value is left out.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,19 +9,19 @@ use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
 use crate::types::code::AnsweredBy;
 
-/// Template of the path of a conversation, as the label `http_route` shows it.
+/// Path template of a conversation, for the label `http_route`.
 pub const CONVERSATION_ROUTE: &str = "/conversations/{id}";
 
-/// A request as far as metrics care.
+/// Labels of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestLabels {
     method: &'static str,
-    /// The template of its path, never the path.
+    /// Template of the path, never the path itself.
     route: Option<&'static str>,
 }
 
 impl RequestLabels {
-    /// Labels of a request. A method that HTTP does not know becomes `_OTHER`.
+    /// Creates the labels. An unknown method becomes `_OTHER`.
     pub fn new(method: &Method, route: Option<&'static str>) -> Self {
         RequestLabels { method: known(method), route }
     }
@@ -32,7 +32,7 @@ impl RequestLabels {
     }
 }
 
-/// The method, if it is one that HTTP knows.
+/// Returns the name of a standard method, else `_OTHER`.
 pub(super) fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -48,7 +48,7 @@ pub(super) fn known(method: &Method) -> &'static str {
     }
 }
 
-/// A vendor's status: itself where HTTP knows it, else its class.
+/// Status of a vendor's response: the number if it is registered, else its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Status {
     Known(u16),
@@ -80,14 +80,14 @@ impl Status {
     }
 }
 
-/// An answer to a caller.
+/// Labels of a response to a caller.
 #[derive(Debug)]
 pub struct ServerLabels {
     pub(super) upstream: Option<Arc<str>>,
     pub(super) kind: ResponseLabels,
 }
 
-/// What sort of answer.
+/// Labels of a response without its upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ResponseLabels {
     pub(super) request: RequestLabels,
@@ -108,7 +108,7 @@ impl EncodeLabelSet for ServerLabels {
     }
 }
 
-/// A request to a vendor.
+/// Labels of a request to a vendor.
 #[derive(Debug)]
 pub struct ClientLabels {
     pub(super) upstream: Arc<str>,
@@ -116,7 +116,7 @@ pub struct ClientLabels {
     pub(super) end: EndReason,
 }
 
-/// What became of it.
+/// Labels of a request to a vendor without its upstream: the method and the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EndReason {
     pub(super) method: &'static str,

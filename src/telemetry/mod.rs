@@ -1,4 +1,4 @@
-//! Log lines and instruments: what counts and writes, not what is read by a scraper.
+//! Log lines and instruments. The exporter that scrapers read is in `admin`.
 
 pub mod access;
 pub mod labels;

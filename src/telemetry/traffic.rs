@@ -1,4 +1,4 @@
-//! Where requests are counted: answers to callers, and requests to vendors.
+//! Instruments of responses to callers and of requests to vendors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +12,12 @@ use super::labels::{ClientLabels, EndReason, RequestLabels, ResponseLabels, Serv
 use super::series::HistogramFamily;
 use crate::types::code::{AnsweredBy, Code};
 
-/// Error type of a caller that hung up before its answer.
-const GONE: &str = "caller-gone";
-/// Status that logs and metrics show for it.
+/// Label `error_type` of a caller that hung up before its response.
+const CALLER_GONE: &str = "caller-gone";
+/// Status that logs and metrics report for a caller that hung up.
 pub const CALLER_GONE_STATUS: u16 = 499;
 
-/// Answers to callers, of one upstream or of the gateway without one.
+/// Durations of responses to callers, for one upstream or for requests without one.
 #[derive(Debug)]
 pub struct Answers {
     upstream: Option<Arc<str>>,
@@ -25,8 +25,8 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The answers to requests for which no upstream was chosen. The usual one, under a load that needs it to cost
-    /// little, is that there is too much of it.
+    /// Creates the instrument of responses without an upstream. The frequent series is `overloaded`: the one that occurs
+    /// under load.
     pub fn without_upstream() -> Self {
         let code = Code::Overloaded;
         let overloaded = ResponseLabels {
@@ -38,7 +38,7 @@ impl Answers {
         Answers { upstream: None, series: HistogramFamily::new(overloaded) }
     }
 
-    /// Counts an answer. Status 499 is a caller that hung up.
+    /// Counts a response. Status 499 is a caller that hung up.
     pub fn observe(
         &self,
         request: RequestLabels,
@@ -49,31 +49,31 @@ impl Answers {
     ) {
         let error = match code {
             Some(code) => Some(code.as_str()),
-            None => (status == CALLER_GONE_STATUS).then_some(GONE),
+            None => (status == CALLER_GONE_STATUS).then_some(CALLER_GONE),
         };
         self.series.observe(ResponseLabels { request, status, answered_by, error }, took);
     }
 
-    /// Durations of the responses, by labels.
+    /// Durations of responses, by labels.
     pub fn series(&self) -> impl Iterator<Item = (ServerLabels, Histogram)> {
         let served = |kind| ServerLabels { upstream: self.upstream.clone(), kind };
-        self.series.all().into_iter().map(move |(kind, times)| (served(kind), times))
+        self.series.all().into_iter().map(move |(kind, durations)| (served(kind), durations))
     }
 }
 
-/// What goes through one upstream. It outlives a configuration.
+/// Instruments of one upstream. They are kept when the configuration is reloaded.
 #[derive(Debug)]
 pub struct Traffic {
     upstream: Arc<str>,
     vendor: &'static str,
-    /// The answers to requests for which it was chosen.
+    /// Responses to requests for which the upstream was chosen.
     pub answers: Answers,
     sent: HistogramFamily<EndReason>,
     refusals: [AtomicU64; FaultCode::ALL.len()],
 }
 
 impl Traffic {
-    /// Nothing yet.
+    /// Creates the instruments of an upstream.
     pub fn new(upstream: Arc<str>, vendor: &'static str) -> Self {
         let request = RequestLabels::update();
         let status = StatusCode::OK.as_u16();
@@ -99,13 +99,13 @@ impl Traffic {
         self.vendor
     }
 
-    /// Whether it belongs to this vendor.
+    /// Returns true if the upstream belongs to `vendor`.
     pub fn is_of(&self, vendor: &str) -> bool {
         self.vendor == vendor
     }
 
-    /// Counts a request that was sent, or for which no connection was had: the status if the vendor answered, the
-    /// error if there was no whole answer.
+    /// Counts a request to the vendor, also one that got no connection: with the status if there was a response, with the
+    /// error if the response was incomplete or missing.
     pub fn sent(
         &self,
         method: &Method,
@@ -116,7 +116,7 @@ impl Traffic {
         self.sent.observe(EndReason { method: known(method), status: status.map(Status::from), error }, took);
     }
 
-    /// Counts a body that was refused for these faults: once under each code, however many members have it.
+    /// Counts a refused body: once under each code of its faults.
     pub fn refused(&self, faults: &[Fault]) {
         for (code, count) in FaultCode::ALL.iter().zip(&self.refusals) {
             if faults.iter().any(|fault| fault.code == *code) {
@@ -125,13 +125,13 @@ impl Traffic {
         }
     }
 
-    /// Durations of the requests to the vendor, by labels.
+    /// Durations of requests to the vendor, by labels.
     pub fn exchanges(&self) -> impl Iterator<Item = (ClientLabels, Histogram)> {
         let sent = |end| ClientLabels { upstream: Arc::clone(&self.upstream), vendor: self.vendor, end };
-        self.sent.all().into_iter().map(move |(end, times)| (sent(end), times))
+        self.sent.all().into_iter().map(move |(end, durations)| (sent(end), durations))
     }
 
-    /// Bodies refused, by fault code.
+    /// Refused bodies, by fault code.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let possible: Vec<FaultCode> = parlance_adapters::fault_codes().collect();
         FaultCode::ALL

@@ -68,7 +68,7 @@ impl Rig {
     /// A gateway whose upstream has this credential, in TOML, and these further lines.
     pub(crate) async fn gateway(&self, vendor: &str, credential: &str, more: &str) -> Over {
         let settings = self.settings(vendor, credential, more);
-        let live = Snapshot::new(settings).unwrap();
+        let live = Snapshot::build(settings, None).unwrap();
         let upstream = Arc::clone(&live.routes.upstreams()["it"]);
         let gateway = Gateway::start(live, AccessLog::new(None)).await.unwrap();
         let id = parlance_adapters::vendor(vendor).unwrap().spec().example.id;

@@ -86,7 +86,7 @@ impl Bench {
 
 pub(crate) async fn follow(path: &Path) -> Gateway {
     let source = Source::new(vec![path.to_owned()], BTreeMap::new());
-    let live = Snapshot::new(source.load().unwrap()).unwrap();
+    let live = Snapshot::build(source.load().unwrap(), None).unwrap();
     let mut gateway = Gateway::start(live, AccessLog::new(None)).await.unwrap();
     gateway.follow(source);
     gateway

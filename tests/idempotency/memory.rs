@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use parlance::gateway::snapshot::Snapshot;
 use parlance::idempotency::memory::{Limits, Memory};
 use parlance::idempotency::{
     ClaimOutcome, Fingerprint, FingerprintInput, IdempotentOutcome, Key, KeyedRequest, StoreError,
@@ -249,13 +250,17 @@ async fn records_outlive_a_configuration_and_are_counted_on() {
     };
     let second = Duration::from_secs(1);
     assert!(first.idempotency.answer(asked(), second, work("one")).await.is_ok());
-    let renewed = first.next(read(&config(&rig.sandbox, "ttl = \"1h\"\nmax_entries = 5", ""))).unwrap();
+    let renewed =
+        Snapshot::build(read(&config(&rig.sandbox, "ttl = \"1h\"\nmax_entries = 5", "")), Some(&first))
+            .unwrap();
     match renewed.idempotency.answer(asked(), second, work("two")).await {
         Ok(IdempotentOutcome::Replayed(stored)) => assert_eq!(stored, answer("one")),
         other => panic!("{other:?}"),
     }
     assert_eq!((renewed.idempotency.stats().claims, renewed.idempotency.stats().replays), (1, 1));
-    let elsewhere = renewed.next(read(&config(&rig.sandbox, "store = \"redis://127.0.0.1:1\"", ""))).unwrap();
+    let elsewhere =
+        Snapshot::build(read(&config(&rig.sandbox, "store = \"redis://127.0.0.1:1\"", "")), Some(&renewed))
+            .unwrap();
     assert!(elsewhere.idempotency.answer(asked(), second, work("three")).await.is_err());
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn config_within(sandbox: &Sandbox, timeout: &str, idempotency: &str,
 }
 
 pub(crate) fn live(config: &str) -> Snapshot {
-    Snapshot::new(read(config)).unwrap()
+    Snapshot::build(read(config), None).unwrap()
 }
 
 pub(crate) fn read(config: &str) -> settings::Settings {

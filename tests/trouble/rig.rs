@@ -47,7 +47,7 @@ impl Rig {
         std::fs::write(&file, format!("{listeners}{toml}")).unwrap();
         let settings = settings::load(&[file], &BTreeMap::new());
         let settings = settings.unwrap_or_else(|faults| panic!("{toml}\n{faults:#?}"));
-        let live = Snapshot::new(settings).unwrap();
+        let live = Snapshot::build(settings, None).unwrap();
         let upstreams = live.routes.upstreams().clone();
         let gateway = Gateway::start(live, AccessLog::new(None)).await.unwrap();
         Rig { gateway, upstreams, client }

@@ -31,6 +31,9 @@ const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Maximum length of an error code that is passed on, in bytes.
 const MAX_CODE: usize = 40;
 
+/// Message of a timeout.
+pub(super) const TIMED_OUT: &str = "The token endpoint did not answer in time";
+
 /// A token, and its lifetime from the time of the request.
 #[derive(Debug)]
 pub(super) struct Grant {
@@ -248,7 +251,7 @@ fn error_code(body: &[u8], secret: &Secret) -> Option<String> {
 /// Error of a token request without a complete response.
 fn no_response(error: &TransportError) -> TransportError {
     let message = match error.kind {
-        TransportErrorKind::Timeout => "The token endpoint did not answer in time",
+        TransportErrorKind::Timeout => TIMED_OUT,
         TransportErrorKind::Unreachable => "The token endpoint cannot be reached",
         TransportErrorKind::TooLarge => "The token endpoint's answer is too long",
         _ => "The token endpoint's answer cannot be understood",

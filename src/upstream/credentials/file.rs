@@ -175,7 +175,7 @@ impl<T: Send + Sync + 'static> Watch for WatchedFile<T> {
         let mut state = self.state();
         let secret = match read {
             Ok(secret) => secret,
-            Err(fault) => return self.unusable(&mut state, fault),
+            Err(error) => return self.unusable(&mut state, error.to_string()),
         };
         if secret.expose() == state.accepted.expose() {
             state.candidate = None;

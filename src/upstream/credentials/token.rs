@@ -17,7 +17,7 @@ use parlance_adapters::Credential as Scheme;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::endpoint::{Endpoint, Grant, not_fetched};
+use super::endpoint::{Endpoint, Grant, TIMED_OUT, not_fetched};
 use super::file::WatchedFile;
 use super::key::Key;
 use super::stats::Stats;
@@ -142,8 +142,7 @@ impl Tokens {
             }
             return Ok(Arc::clone(&token.key));
         }
-        let step = self.0.step(None);
-        step.outcome(deadline).await
+        self.0.step(None).outcome(deadline).await
     }
 
     /// The token to send after the vendor refused `used`.
@@ -151,8 +150,7 @@ impl Tokens {
     /// # Errors
     /// As [`current`](Self::current).
     pub(super) async fn renew(&self, used: &Arc<Key>, deadline: &Deadline) -> Outcome {
-        let step = self.0.step(Some(used));
-        step.outcome(deadline).await
+        self.0.step(Some(used)).outcome(deadline).await
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -190,10 +188,7 @@ impl Step {
                 .and_then(|outcome| outcome.clone())
                 .unwrap_or_else(|| Err(not_fetched(ProxyError::ProxyInternalError, "No token was had"))),
             Err(expired @ Expired::Shutdown) => Err(TransportError::not_sent(expired)),
-            Err(Expired::Timeout) => {
-                let message = "The token endpoint did not answer in time";
-                Err(not_fetched(ProxyError::HttpResponseTimeout, message))
-            }
+            Err(Expired::Timeout) => Err(not_fetched(ProxyError::HttpResponseTimeout, TIMED_OUT)),
         }
     }
 }

@@ -408,7 +408,7 @@ fn a_log_that_nobody_reads() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let lines = parlance::telemetry::log::LogQueue::start(Stuck).unwrap();
-        let live = parlance::gateway::snapshot::Snapshot::new(settings).unwrap();
+        let live = parlance::gateway::snapshot::Snapshot::build(settings, None).unwrap();
         let log = parlance::telemetry::access::AccessLog::without_requests(lines.clone());
         let gateway = parlance::runtime::Gateway::start(live, log).await.unwrap();
         // More than wait in the queue and in the buffer behind it.
