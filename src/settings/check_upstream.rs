@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::check::Checker;
 use super::checked::{Circuit, Rate, Upstream};
-use super::diagnose::did_you_mean;
+use super::diagnose::{TRY_DEMO, did_you_mean};
 use super::raw_upstream::{self, Shared};
 use super::secret::Secret;
 use super::typed::Extras;
@@ -25,8 +25,7 @@ pub(crate) fn upstreams(
     if raw.is_empty() && !checker.faults.lost_part_of("upstreams") {
         let vendors: Vec<&str> = ALL.iter().map(|vendor| vendor.spec().vendor).collect();
         let message = format!(
-            "there is none: add a table [upstreams.<name>] with vendor ({}) and credential, \
-             or try 'parlance demo', which needs none",
+            "there is none: add a table [upstreams.<name>] with vendor ({}) and credential{TRY_DEMO}",
             vendors.join(", ")
         );
         checker.faults.add("upstreams", message);
