@@ -13,19 +13,6 @@ use parlance_adapters::ALL;
 /// What adapters may use: bytes, requests, and SIMD to read JSON. Nothing that does IO.
 const ADAPTERS_MAY_USE: [&str; 4] = ["bytes", "http", "simdutf8", "wide"];
 
-/// Stories that every vendor has.
-const MANDATORY: [&str; 9] = [
-    "full",
-    "minimal",
-    "clear",
-    "unsupported",
-    "not_found",
-    "unauthorized",
-    "rate_limited",
-    "server_error",
-    "malformed",
-];
-
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -203,7 +190,8 @@ fn every_vendor_has_one_file_in_each_place() {
                 missing.push(path);
             }
         }
-        let stories = MANDATORY.iter().map(|name| format!("tests/stories/{vendor}/{name}.json"));
+        let stories =
+            testkit::stories::MANDATORY.iter().map(|name| format!("tests/stories/{vendor}/{name}.json"));
         missing.extend(stories.filter(|path| !root().join(path).is_file()));
     }
     none("write what is missing", &missing);

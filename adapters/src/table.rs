@@ -210,8 +210,12 @@ impl<'a> Encoder<'_, 'a> {
                     format!("{} has no way to clear '{name}'; set a value or leave it out.", self.spec.title);
                 self.fault(pointer("", name), FaultCode::NullNotAllowed, detail);
             }
-            NullHandling::Sent => drop(self.put(row, Raw::NULL, "null")),
-            NullHandling::EmptyText => drop(self.put(row, Raw::NULL, "\"\"")),
+            NullHandling::Sent => {
+                self.put(row, Raw::NULL, "null");
+            }
+            NullHandling::EmptyText => {
+                self.put(row, Raw::NULL, "\"\"");
+            }
         }
     }
 
@@ -375,7 +379,9 @@ impl<'a> Encoder<'_, 'a> {
                         format!("'{name}' is what '{}' already sets; give one of the two.", field.name());
                     self.fault(pointer(&base, &name), FaultCode::VendorFieldRefused, detail);
                 }
-                None => drop(self.body.member(key.written(), value.text())),
+                None => {
+                    self.body.member(key.written(), value.text());
+                }
             }
         }
     }

@@ -29,20 +29,20 @@ impl RuntimeCollector {
 
 impl Collector for RuntimeCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let writer = &mut MetricsWriter(encoder);
+        let out = &mut MetricsWriter(encoder);
         let snapshot = self.state.live();
         let stats = self.state.stats();
         let upstreams: Vec<Reading<'_>> =
             snapshot.routes.upstreams().values().map(|it| Reading::of(it)).collect();
-        requests(writer, &self.state, &upstreams)?;
-        load(writer, &stats)?;
-        attempts(writer, &upstreams)?;
-        circuits(writer, &upstreams)?;
-        limits(writer, &snapshot, &upstreams)?;
-        credentials(writer, &upstreams)?;
-        idempotency(writer, &snapshot)?;
-        configuration(writer, &snapshot, &stats)?;
-        process(writer, self.state.started, &stats)
+        requests(out, &self.state, &upstreams)?;
+        load(out, &stats)?;
+        attempts(out, &upstreams)?;
+        circuits(out, &upstreams)?;
+        limits(out, &snapshot, &upstreams)?;
+        credentials(out, &upstreams)?;
+        idempotency(out, &snapshot)?;
+        configuration(out, &snapshot, &stats)?;
+        process(out, self.state.started, &stats)
     }
 }
 
@@ -71,14 +71,14 @@ fn each<'a, V>(
     upstreams.iter().map(move |it| ([it.label()], value(it)))
 }
 
-fn requests(writer: &mut MetricsWriter<'_>, state: &RuntimeState, upstreams: &[Reading<'_>]) -> fmt::Result {
+fn requests(out: &mut MetricsWriter<'_>, state: &RuntimeState, upstreams: &[Reading<'_>]) -> fmt::Result {
     let of_upstreams = upstreams.iter().flat_map(|it| it.upstream.traffic.answers.series());
-    writer.histograms(
+    out.histograms(
         "http_server_request_duration",
         "From the head of a request to the head of its answer.",
         state.answers.series().chain(of_upstreams),
     )?;
-    writer.histograms(
+    out.histograms(
         "http_client_request_duration",
         "From sending a request to a vendor to the end of its answer, for each attempt.",
         upstreams.iter().flat_map(|it| it.upstream.traffic.exchanges()),
@@ -86,16 +86,16 @@ fn requests(writer: &mut MetricsWriter<'_>, state: &RuntimeState, upstreams: &[R
     let refusals = upstreams.iter().flat_map(|it| {
         it.upstream.traffic.refusals().map(|(code, count)| ([it.label(), ("code", code)], count))
     });
-    writer.totals(
+    out.totals(
         "parlance_refusals",
         "Bodies refused before the vendor was called, under each code that they were refused for.",
         refusals,
     )
 }
 
-fn load(writer: &mut MetricsWriter<'_>, stats: &RuntimeStats) -> fmt::Result {
-    writer.gauge("parlance_requests_in_flight", None, "Requests that are being answered.", stats.running)?;
-    writer.total(
+fn load(out: &mut MetricsWriter<'_>, stats: &RuntimeStats) -> fmt::Result {
+    out.gauge("parlance_requests_in_flight", None, "Requests that are being answered.", stats.running)?;
+    out.total(
         "parlance_requests_shed",
         "Requests refused because server.max_in_flight were being answered.",
         stats.shed,
@@ -104,27 +104,23 @@ fn load(writer: &mut MetricsWriter<'_>, stats: &RuntimeStats) -> fmt::Result {
     let of = |value: fn(&ConnectionStats) -> u64| {
         listeners.iter().map(move |(name, stats)| ([("listener", *name)], value(stats)))
     };
-    writer.gauges("parlance_connections_open", None, "Connections that are open.", of(|it| it.open))?;
-    writer.totals(
-        "parlance_connections_accepted",
-        "Connections that were accepted.",
-        of(|it| it.accepted),
-    )?;
+    out.gauges("parlance_connections_open", None, "Connections that are open.", of(|it| it.open))?;
+    out.totals("parlance_connections_accepted", "Connections that were accepted.", of(|it| it.accepted))?;
     let failed = listeners.iter().flat_map(|(name, stats)| {
         [("handshake", stats.handshakes_refused), ("slow_head", stats.heads_late), ("cut_off", stats.cut_off)]
             .map(|(reason, count)| ([("listener", *name), ("reason", reason)], count))
     });
-    writer.totals("parlance_connections_failed", "Connections that did not end by agreement.", failed)
+    out.totals("parlance_connections_failed", "Connections that did not end by agreement.", failed)
 }
 
-fn attempts(writer: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt::Result {
-    writer.gauges(
+fn attempts(out: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt::Result {
+    out.gauges(
         "parlance_upstream_in_flight",
         None,
         "Exchanges with the vendor under way, pauses between attempts included.",
         each(upstreams, |it| it.stats.in_flight),
     )?;
-    writer.totals(
+    out.totals(
         "parlance_upstream_shed",
         "Exchanges refused because the upstream's max_in_flight were under way.",
         each(upstreams, |it| it.stats.shed),
@@ -134,73 +130,69 @@ fn attempts(writer: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt::R
         [("unsent", retries.unsent), ("asked", retries.asked), ("unknown", retries.unknown)]
             .map(|(reason, count)| ([it.label(), ("reason", reason)], count))
     });
-    writer.totals(
-        "parlance_upstream_retries",
-        "Further attempts, by what became of the one before.",
-        retries,
-    )?;
-    writer.totals(
+    out.totals("parlance_upstream_retries", "Further attempts, by what became of the one before.", retries)?;
+    out.totals(
         "parlance_upstream_retries_over_budget",
         "Further attempts that were not made because the budget was used up.",
         each(upstreams, |it| it.stats.retries.over_budget),
     )?;
-    writer.gauges(
+    out.gauges(
         "parlance_upstream_retry_budget",
         None,
         "Further attempts that could be made at once before the budget is used up.",
         each(upstreams, |it| it.stats.retry_budget),
     )?;
-    writer.totals(
+    out.totals(
         "parlance_upstream_connections",
         "Connections made to the vendor.",
         each(upstreams, |it| it.stats.connections),
     )?;
-    writer.totals(
+    out.totals(
         "parlance_upstream_connections_failed",
         "Attempts to connect to the vendor that failed.",
         each(upstreams, |it| it.stats.connections_failed),
     )
 }
 
-fn circuits(writer: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt::Result {
+fn circuits(out: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt::Result {
     let state = |it: &Reading<'_>| match it.stats.circuit {
         CircuitState::Closed => 0u64,
         CircuitState::HalfOpen => 1,
         CircuitState::Open => 2,
     };
-    writer.gauges(
+    out.gauges(
         "parlance_circuit_state",
         None,
         "0: requests go through. 1: one at a time is let through. 2: requests are refused.",
         each(upstreams, state),
     )?;
-    writer.totals(
+    out.totals(
         "parlance_circuit_opened",
         "How often the circuit opened.",
         each(upstreams, |it| it.stats.circuit_opened),
     )?;
-    writer.totals(
+    out.totals(
         "parlance_circuit_refused",
         "Attempts refused because the circuit was open.",
         each(upstreams, |it| it.stats.circuit_refused),
     )
 }
 
-fn limits(writer: &mut MetricsWriter<'_>, snapshot: &Snapshot, upstreams: &[Reading<'_>]) -> fmt::Result {
+fn limits(out: &mut MetricsWriter<'_>, snapshot: &Snapshot, upstreams: &[Reading<'_>]) -> fmt::Result {
     let callers =
         snapshot.callers.limited().map(|(name, count)| ([("scope", "caller"), ("caller", name)], count));
     let upstreams = upstreams.iter().map(|it| ([("scope", "upstream"), it.label()], it.stats.rate_limited));
-    writer.totals("parlance_rate_limited", "Requests over a configured rate limit.", callers.chain(upstreams))
+    out.totals("parlance_rate_limited", "Requests over a configured rate limit.", callers.chain(upstreams))
 }
 
-fn credentials(writer: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt::Result {
+fn credentials(out: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt::Result {
     let now = SystemTime::now();
     // Before the first token there is no age.
     let ages = upstreams.iter().filter(|it| it.credential.generation > 0).map(|it| {
         let since = it.credential.changed.unwrap_or(it.upstream.since);
         ([it.label(), ("source", it.credential.source)], seconds_between(since, now))
     });
-    writer.gauges(
+    out.gauges(
         "parlance_credential_age",
         Some(&Unit::Seconds),
         "For how long the credential has been in use.",
@@ -209,23 +201,23 @@ fn credentials(writer: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt
     let ends = upstreams.iter().filter_map(|it| {
         Some(([it.label()], seconds_between(SystemTime::UNIX_EPOCH, it.credential.expires?)))
     });
-    writer.gauges(
+    out.gauges(
         "parlance_credential_expiry_timestamp",
         Some(&Unit::Seconds),
         "When the token ends, as Unix time.",
         ends,
     )?;
-    writer.totals(
+    out.totals(
         "parlance_credential_renewals",
         "Tokens fetched, or changes of the credential's file taken over.",
         each(upstreams, |it| it.credential.renewed),
     )?;
-    writer.totals(
+    out.totals(
         "parlance_credential_failures",
         "Times that no token was had, or that the credential's file became unusable.",
         each(upstreams, |it| it.credential.failed),
     )?;
-    writer.gauges(
+    out.gauges(
         "parlance_credential_faulty",
         None,
         "1 while the last attempt to renew the credential is one that failed.",
@@ -233,7 +225,7 @@ fn credentials(writer: &mut MetricsWriter<'_>, upstreams: &[Reading<'_>]) -> fmt
     )
 }
 
-fn idempotency(writer: &mut MetricsWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
+fn idempotency(out: &mut MetricsWriter<'_>, snapshot: &Snapshot) -> fmt::Result {
     let stats = snapshot.idempotency.stats();
     let results = [
         ("first", stats.claims),
@@ -242,60 +234,55 @@ fn idempotency(writer: &mut MetricsWriter<'_>, snapshot: &Snapshot) -> fmt::Resu
         ("reused", stats.reuses),
         ("not_guaranteed", stats.not_guaranteed),
     ];
-    writer.totals(
+    out.totals(
         "parlance_idempotency",
         "Requests with an Idempotency-Key, by what the key came to.",
         results.map(|(result, count)| ([("result", result)], count)),
     )?;
-    writer.total(
+    out.total(
         "parlance_idempotency_released",
         "Keys freed because nothing was done and the request may be sent again.",
         stats.releases,
     )?;
-    writer.total(
+    out.total(
         "parlance_idempotency_store_failures",
         "Calls of the record store that failed.",
         stats.store_failures,
     )?;
-    writer.total(
+    out.total(
         "parlance_idempotency_records_invalid",
         "Records that could not be read.",
         stats.invalid_records,
     )?;
-    writer.total(
+    out.total(
         "parlance_idempotency_records_lost",
         "Answers that could never be recorded: the same request, sent again, is done again.",
         stats.lost_records,
     )?;
-    writer.total(
+    out.total(
         "parlance_idempotency_leases_lost",
         "Keys whose lease ended before their request was done.",
         stats.lost_leases,
     )?;
-    writer.total(
+    out.total(
         "parlance_idempotency_records_evicted",
         "Answers that had to leave the memory of this process before their time.",
         stats.evicted,
     )?;
-    writer.gauge(
-        "parlance_idempotency_records",
-        None,
-        "Keys in the memory of this process.",
-        stats.entries,
-    )?;
-    writer.gauge(
+    out.gauge("parlance_idempotency_records", None, "Keys in the memory of this process.", stats.entries)?;
+    out.gauge(
         "parlance_idempotency_memory",
         Some(&Unit::Bytes),
         "Answers in the memory of this process.",
         stats.bytes,
     )?;
-    writer.gauge(
+    out.gauge(
         "parlance_idempotency_in_flight",
         None,
         "Requests with a key that are being done, and answers that wait to be recorded.",
         stats.running,
     )?;
-    writer.gauge(
+    out.gauge(
         "parlance_idempotency_store_up",
         None,
         "1 where the shared store could be reached when it was last needed, or none is used.",
@@ -303,30 +290,26 @@ fn idempotency(writer: &mut MetricsWriter<'_>, snapshot: &Snapshot) -> fmt::Resu
     )
 }
 
-fn configuration(writer: &mut MetricsWriter<'_>, snapshot: &Snapshot, stats: &RuntimeStats) -> fmt::Result {
-    writer.gauge(
+fn configuration(out: &mut MetricsWriter<'_>, snapshot: &Snapshot, stats: &RuntimeStats) -> fmt::Result {
+    out.gauge(
         "parlance_config_generation",
         None,
         "Which configuration is at work, counted from 1.",
         snapshot.generation,
     )?;
-    writer.total(
-        "parlance_config_reloads",
-        "Configurations that took the place of another.",
-        stats.reloads,
-    )?;
-    writer.total(
+    out.total("parlance_config_reloads", "Configurations that took the place of another.", stats.reloads)?;
+    out.total(
         "parlance_config_reload_rejected",
         "Changed configurations that were rejected whole.",
         stats.reloads_rejected,
     )?;
-    writer.gauge(
+    out.gauge(
         "parlance_config_last_reload_success",
         None,
         "1 where what stands in the files is at work, 0 where it was rejected.",
         u64::from(stats.reloaded),
     )?;
-    writer.gauge(
+    out.gauge(
         "parlance_config_last_reload_success_timestamp",
         Some(&Unit::Seconds),
         "Since when the configuration is at work, as Unix time.",
@@ -334,23 +317,23 @@ fn configuration(writer: &mut MetricsWriter<'_>, snapshot: &Snapshot, stats: &Ru
     )
 }
 
-fn process(writer: &mut MetricsWriter<'_>, started: SystemTime, stats: &RuntimeStats) -> fmt::Result {
-    writer.info("parlance_build", "What runs.", [("version", env!("CARGO_PKG_VERSION"))])?;
-    writer.gauge(
+fn process(out: &mut MetricsWriter<'_>, started: SystemTime, stats: &RuntimeStats) -> fmt::Result {
+    out.info("parlance_build", "What runs.", [("version", env!("CARGO_PKG_VERSION"))])?;
+    out.gauge(
         "process_start_time",
         Some(&Unit::Seconds),
         "Since when it runs, as Unix time.",
         seconds_between(SystemTime::UNIX_EPOCH, started),
     )?;
-    writer.gauge(
+    out.gauge(
         "parlance_draining",
         None,
         "1 from the signal to stop on; not ready then.",
         u64::from(stats.draining),
     )?;
     let tasks = tokio::runtime::Handle::try_current().map_or(0, |it| it.metrics().num_alive_tasks());
-    writer.gauge("parlance_tasks", None, "Tasks of the runtime that are asnapshot.", tasks)?;
-    writer.total(
+    out.gauge("parlance_tasks", None, "Tasks of the runtime that are asnapshot.", tasks)?;
+    out.total(
         "parlance_log_lines_dropped",
         "Lines of the log that found no room because nobody read standard output.",
         stats.log_dropped,

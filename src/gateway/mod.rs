@@ -119,7 +119,7 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     fn vendor(&self) -> &'static dyn Adapter {
-        self.upstream.settings.vendor
+        self.upstream.settings.vendor.0
     }
 
     async fn update(&mut self, encoded: Encoded) -> Result<Vec<u8>, Problem> {

@@ -1,6 +1,7 @@
 //! One connection, from its handshake to its end.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,6 @@ use super::lifetime::{Action, Lifetime};
 use super::socket::{Protocol, Socket, Stream};
 use super::stats::Connections;
 use super::{ConnectionConfig, IncomingRequest, Phase};
-use crate::server::tls::{ClientIdentity, Tls};
 use crate::types::body::Body;
 
 /// Limit on the head of an HTTP/1 request, in bytes. hyper's default is about 400 KiB. hyper's limit of 100 header lines
@@ -76,12 +76,11 @@ pub(super) async fn serve<S>(
     let _ = stream.set_nodelay(true);
     let ConnectionConfig { limits, tls } = config;
     let (stream, client) = match tls {
-        None => (Stream::Plain(stream), None),
+        None => (Stream::Left(stream), None),
         Some(tls) => {
-            let handshake = Box::pin(handshake(&tls, stream));
-            let result = tokio::time::timeout(limits.header_timeout, handshake).await;
-            match result.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
-                Ok((stream, client)) => (stream, client),
+            let handshake = tokio::time::timeout(limits.header_timeout, Box::pin(tls.accept(stream))).await;
+            match handshake.map_err(io::Error::from).flatten() {
+                Ok((stream, client)) => (Stream::Right(stream), client),
                 Err(error) => {
                     connections.handshake_refused();
                     tracing::debug!(reason = %error, "a TLS handshake failed");
@@ -92,25 +91,25 @@ pub(super) async fn serve<S>(
     };
     let activity = Arc::new(ConnectionActivity::new());
     let lifetime = Lifetime::new(&limits, activity.started(), fastrand::u8(..));
-    let mut watched = Watched { lifetime, activity: Arc::clone(&activity), phase, has_listener: true };
+    let mut driver = Driver { lifetime, activity: Arc::clone(&activity), phase, has_listener: true };
     let mut socket =
         Socket::new(stream, Arc::clone(&activity), Arc::clone(&connections), limits.header_timeout);
     let protocol = tokio::select! {
         biased;
         protocol = socket.detect() => protocol,
         // Nothing was requested yet, so nothing is lost.
-        _ = watched.due() => return,
+        _ = driver.due() => return,
     };
     let service = Tracked::new(service, activity, client);
     // Pinned in place and never moved: thousands of idle connections consist mostly of this state.
     let ended = match protocol {
         Ok(Protocol::Http1) => {
             let connection = pin!(builders.http1.serve_connection(TokioIo::new(socket), service));
-            watched.drive(connection).await
+            driver.drive(connection).await
         }
         Ok(Protocol::Http2) => {
             let connection = pin!(builders.http2.serve_connection(TokioIo::new(socket), service));
-            watched.drive(connection).await
+            driver.drive(connection).await
         }
         Err(_) => return,
     };
@@ -119,13 +118,8 @@ pub(super) async fn serve<S>(
     }
 }
 
-async fn handshake(tls: &Tls, stream: TcpStream) -> std::io::Result<(Stream, Option<Arc<ClientIdentity>>)> {
-    let (stream, client) = tls.accept(stream).await?;
-    Ok((Stream::Tls(Box::new(stream)), client.map(Arc::new)))
-}
-
-/// A connection's lifetime with its inputs: the activity, the phase of the listener and the clock.
-struct Watched {
+/// Driver of a connection: its lifetime, with the activity and the phase that it depends on.
+struct Driver {
     lifetime: Lifetime,
     activity: Arc<ConnectionActivity>,
     phase: watch::Receiver<Phase>,
@@ -133,7 +127,7 @@ struct Watched {
     has_listener: bool,
 }
 
-impl Watched {
+impl Driver {
     /// Waits until the connection is to be closed or dropped. Cancel safe.
     async fn due(&mut self) -> Action {
         let mut alarm = pin!(tokio::time::sleep_until(Instant::now().into()));

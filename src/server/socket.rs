@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::activity::ConnectionActivity;
 use super::stats::Connections;
@@ -23,12 +24,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Limit on the bytes that a closing connection reads and discards.
 const MAX_DISCARDED: usize = 1024 * 1024;
 
-/// A connected socket.
-#[derive(Debug)]
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// A connected socket: plain or TLS.
+pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,14 +108,14 @@ impl Socket {
         match &self.stream {
             // Bytes that stay in the socket reach hyper together with those behind them. Read here, they would reach it
             // on their own, and its buffer would grow to twice its size for the rest.
-            Stream::Plain(stream) if self.detected.is_empty() => {
+            Either::Left(stream) if self.detected.is_empty() => {
                 let mut buffer = ReadBuf::new(&mut room);
                 ready!(stream.poll_peek(cx, &mut buffer))?;
                 if let Some(protocol) = Protocol::of(buffer.filled()) {
                     return Poll::Ready(Ok(protocol));
                 }
             }
-            Stream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP1) => {
+            Either::Right(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP1) => {
                 return Poll::Ready(Ok(Protocol::Http1));
             }
             _ => {}
@@ -254,61 +251,6 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Calls the method of the inner stream.
-macro_rules! either {
-    ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Stream::Plain(stream) => {
-                let $stream = Pin::new(stream);
-                $call
-            }
-            Stream::Tls(stream) => {
-                let $stream = Pin::new(stream.as_mut());
-                $call
-            }
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, stream => stream.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, stream => stream.poll_write_vectored(cx, bytes))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_shutdown(cx))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -336,7 +278,7 @@ mod tests {
             let activity = Arc::new(ConnectionActivity::new());
             let timeout = Duration::from_secs(30);
             let mut socket =
-                Socket::new(Stream::Plain(stream), Arc::clone(&activity), Arc::default(), timeout);
+                Socket::new(Stream::Left(stream), Arc::clone(&activity), Arc::default(), timeout);
             let send = async move {
                 for piece in pieces {
                     client.write_all(piece).await.unwrap();

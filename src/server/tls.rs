@@ -1,5 +1,6 @@
 //! TLS of the API listener: its certificate, the authorities that it trusts, and the identity of the client.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,14 +104,14 @@ impl Tls {
     pub async fn accept(
         &self,
         stream: TcpStream,
-    ) -> std::io::Result<(TlsStream<TcpStream>, Option<ClientIdentity>)> {
+    ) -> io::Result<(Box<TlsStream<TcpStream>>, Option<Arc<ClientIdentity>>)> {
         let stream = self.acceptor.accept(stream).await?;
         let (_, connection) = stream.get_ref();
         let client = connection.peer_certificates().and_then(<[_]>::first).map(|certificate| {
             // A certificate that cannot be read has no names, so it matches no caller.
-            ClientIdentity::read(certificate).unwrap_or_default()
+            Arc::new(ClientIdentity::read(certificate).unwrap_or_default())
         });
-        Ok((stream, client))
+        Ok((Box::new(stream), client))
     }
 }
 

@@ -1,9 +1,10 @@
-//! The configuration as the gateway uses it: everything parsed, found and known to fit together.
+//! Configuration as the gateway uses it: parsed, resolved and consistent.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use parlance_adapters::Adapter;
 
 use super::glob::Glob;
 pub use super::raw::OnStoreFailure;
-pub use super::raw_credential::TokenStyle;
+pub use super::raw::credential::TokenStyle;
+pub use super::raw::units::Rate;
 use super::secret::Secret;
-pub use super::units::Rate;
 
 /// A whole configuration without a fault.
 #[derive(Debug, Clone)]
@@ -23,17 +24,17 @@ pub struct Settings {
     pub server: Server,
     /// The admin listener.
     pub admin: Admin,
-    /// Where conversations go that nothing else routes; one of `upstreams`.
+    /// Upstream of conversations that nothing else routes; one of `upstreams`.
     pub default_upstream: Option<String>,
     /// The upstreams by name; never empty.
     pub upstreams: BTreeMap<String, Upstream>,
     /// The rules, in their order.
     pub routes: Vec<Route>,
-    /// Who may call; without any, everyone.
+    /// Callers that are let in; without any, everyone.
     pub callers: Vec<Caller>,
     /// Stored answers.
     pub idempotency: Idempotency,
-    /// What is logged.
+    /// Log lines.
     pub log: Log,
     /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
@@ -46,23 +47,23 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The largest request body, in bytes.
     pub max_body: usize,
-    /// For the head of a request and the TLS handshake.
+    /// Time limit of the head of a request and of the TLS handshake.
     pub header_timeout: Duration,
-    /// For the body of a request.
+    /// Time limit of the body of a request.
     pub body_timeout: Duration,
-    /// For a connection without a request.
+    /// Time after which a connection without a request is closed.
     pub idle_timeout: Duration,
-    /// After which a connection is ended gently.
+    /// Age at which a connection is ended without losing a request.
     pub max_connection_age: Duration,
-    /// Connections at a time.
+    /// Limit of open connections.
     pub max_connections: usize,
-    /// Requests at a time.
+    /// Limit of requests in flight.
     pub max_in_flight: usize,
-    /// How long requests are still accepted after SIGTERM; may be zero.
+    /// Time after SIGTERM during which requests are still accepted; may be zero.
     pub drain_delay: Duration,
-    /// How long accepted requests may then take.
+    /// Time limit of accepted requests after that.
     pub drain_timeout: Duration,
-    /// Threads; without a number, one for each CPU.
+    /// Worker threads; without a number, one for each CPU.
     pub workers: Option<NonZeroUsize>,
     /// TLS; without it plain HTTP.
     pub tls: Option<ServerTls>,
@@ -88,50 +89,74 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
+/// The adapter of a vendor; two are equal if they have the same name.
+#[derive(Clone, Copy)]
+pub struct Vendor(pub &'static dyn Adapter);
+
+impl Deref for Vendor {
+    type Target = dyn Adapter;
+
+    fn deref(&self) -> &'static dyn Adapter {
+        self.0
+    }
+}
+
+impl PartialEq for Vendor {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec().vendor == other.spec().vendor
+    }
+}
+
+impl fmt::Debug for Vendor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.spec().vendor)
+    }
+}
+
 /// An account at a vendor.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
     /// The vendor.
-    pub vendor: &'static dyn Adapter,
-    /// What the vendor's adapter needs to know.
+    pub vendor: Vendor,
+    /// Part of the configuration that the vendor's adapter reads.
     pub adapter: parlance_adapters::VendorEndpoint,
-    /// What the vendor knows the gateway by.
+    /// Credential of the gateway at the vendor.
     pub credential: Credential,
     /// The authorities that are trusted instead of the system's roots; holds for the token endpoint too.
     pub ca_file: Option<PathBuf>,
-    /// For connecting, TLS included; never longer than `timeout`.
+    /// Time limit of connecting, TLS included; never longer than `timeout`.
     pub connect_timeout: Duration,
-    /// For the whole exchange.
+    /// Time limit of the whole exchange.
     pub timeout: Duration,
     /// The largest answer, in bytes.
     pub max_response: usize,
-    /// Requests at a time.
+    /// Limit of requests in flight.
     pub max_in_flight: usize,
-    /// How often a request is sent at most; at least 1.
+    /// Limit of the attempts at a request; at least 1.
     pub max_attempts: u32,
-    /// Whether a request is repeated whose outcome is unknown.
+    /// True if a request is repeated whose outcome is unknown.
     pub retry_unknown: bool,
-    /// Whether the host's name may resolve to an address that is not public. True as well where the URL itself names
+    /// True if the host's name may resolve to an address that is not public, and where the URL itself names
     /// an address or localhost.
     pub allow_private: bool,
-    /// Whether plain http is allowed off loopback.
+    /// True if plain http is allowed off loopback.
     pub allow_plain_http: bool,
-    /// For an idle connection in the pool.
+    /// Time after which an idle connection is closed.
     pub pool_idle_timeout: Duration,
-    /// After which a connection is no longer used.
+    /// Age at which a connection is no longer used.
     pub max_connection_age: Duration,
-    /// Whether HTTP/2 is offered.
+    /// True if HTTP/2 is offered.
     pub http2: bool,
-    /// How many requests are sent; no limit without one.
+    /// Rate of requests that are sent; no limit without one.
     pub rate_limit: Option<Rate>,
-    /// When the upstream is left alone for a while.
+    /// Circuit breaker.
     pub circuit: Circuit,
 }
 
-/// When an upstream that fails is left alone for a while.
+/// Circuit breaker: an upstream that fails gets no requests for a while.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Circuit {
-    /// So many failures in a row open it; 0: never.
+    /// Consecutive failures that open it; 0: never.
     pub failures: u32,
     /// The time over which successes are counted.
     pub window: Duration,
@@ -139,9 +164,9 @@ pub struct Circuit {
     pub min_requests: u32,
     /// A lower share of successes opens it, from 0.0 (never) to 1.0.
     pub success_rate: f64,
-    /// How long it stays open at first.
+    /// Time that it stays open at first.
     pub open_for: Duration,
-    /// How long it stays open at most.
+    /// Limit of the time that it stays open.
     pub open_for_max: Duration,
 }
 
@@ -169,7 +194,7 @@ pub enum Credential {
 }
 
 /// A token fetched with a client's id and secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OAuth2 {
     /// The token endpoint, an absolute URL without user name, query and fragment.
     pub token_url: String,
@@ -179,7 +204,7 @@ pub struct OAuth2 {
     pub client_secret: Box<Credential>,
     /// The scopes to ask for.
     pub scope: Option<String>,
-    /// How the client's id and secret are sent.
+    /// Encoding of the client's id and secret.
     pub style: TokenStyle,
     /// Like [`Upstream::allow_private`], for the token endpoint's host.
     pub allow_private: bool,
@@ -196,7 +221,7 @@ pub struct Route {
     pub upstream: String,
 }
 
-/// Who may call.
+/// A caller that is let in.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The name in logs and metrics; no other caller has it.
@@ -207,32 +232,32 @@ pub struct Caller {
     pub certificate_names: Vec<String>,
     /// The upstreams that it may use; all without a list.
     pub upstreams: Option<Vec<String>>,
-    /// How many requests it may send.
+    /// Rate of requests that it may send.
     pub rate_limit: Option<Rate>,
 }
 
 /// Stored answers.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
-    /// Where they are kept.
+    /// Place of the stored answers.
     pub store: Store,
-    /// How long they are kept.
+    /// Lifetime of a stored answer.
     pub ttl: Duration,
     /// The authorities that are trusted for a shared store instead of the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// How many are kept in memory.
+    /// Limit of the answers in memory.
     pub max_entries: usize,
-    /// How many bytes of them are kept in memory.
+    /// Limit of their size in memory, in bytes.
     pub max_bytes: usize,
-    /// How long a key stays taken; longer than any upstream's timeout.
+    /// Lifetime of a claim on a key; longer than any upstream's timeout.
     pub lease: Duration,
-    /// For one answer of the shared store.
+    /// Time limit of one answer of the shared store.
     pub store_timeout: Duration,
-    /// What becomes of requests with a key while it does not answer.
+    /// Treatment of requests with a key while the store does not answer.
     pub on_store_failure: OnStoreFailure,
 }
 
-/// Where answers are kept.
+/// Place of the stored answers.
 #[derive(Debug, Clone)]
 pub enum Store {
     /// In this process.
@@ -244,13 +269,28 @@ pub enum Store {
     },
 }
 
-/// What is logged.
+/// Log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// One line for each request.
     pub access: bool,
     /// A level, or directives by target.
     pub level: String,
+}
+
+impl PartialEq for Credential {
+    /// A file equals itself whatever it holds: its user reads it again.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Credential::Value(one), Credential::Value(other)) => one == other,
+            (Credential::Env { name, value }, Credential::Env { name: other_name, value: other_value }) => {
+                name == other_name && value == other_value
+            }
+            (Credential::File { path, .. }, Credential::File { path: other_path, .. }) => path == other_path,
+            (Credential::OAuth2(one), Credential::OAuth2(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 impl Credential {
@@ -262,15 +302,5 @@ impl Credential {
             }
             Credential::OAuth2(_) => None,
         }
-    }
-}
-
-impl fmt::Debug for Upstream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream")
-            .field("vendor", &self.vendor.spec().vendor)
-            .field("adapter", &self.adapter)
-            .field("credential", &self.credential)
-            .finish_non_exhaustive()
     }
 }

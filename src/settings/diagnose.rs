@@ -19,7 +19,7 @@ pub struct Diagnostic {
     pub key: String,
     /// Line and column in the file, both counted from 1.
     pub line: Option<(usize, usize)>,
-    /// What is wrong, and what would be accepted. Never a secret.
+    /// Sentence that says what is wrong and what is accepted. Never a secret.
     pub message: String,
 }
 
@@ -79,7 +79,7 @@ impl Faults {
         self.variables.keys().filter(|name| within(name, key)).cloned().collect()
     }
 
-    /// Whether a file holds this key.
+    /// True if a file holds this key.
     pub(crate) fn is_in_file(&self, key: &str) -> bool {
         self.sources.iter().any(|source| source.places.contains_key(key))
     }
@@ -89,12 +89,12 @@ impl Faults {
         self.found.push(diagnostic);
     }
 
-    /// Whether this key, or a table around it, was left out.
+    /// True if this key, or a table around it, was left out.
     pub(crate) fn is_left_out(&self, key: &str) -> bool {
         self.left_out.iter().any(|out| within(key, out))
     }
 
-    /// Whether anything inside this key was left out.
+    /// True if anything inside this key was left out.
     pub(crate) fn lost_part_of(&self, key: &str) -> bool {
         self.left_out.iter().any(|out| within(out, key))
     }
@@ -128,7 +128,7 @@ impl Faults {
         self.found.push(Diagnostic { file, key: key.to_owned(), line, message });
     }
 
-    /// Where a key stands; for one that stands nowhere, the nearest table around it that does.
+    /// Place of a key; for a key without one, that of the nearest table around it.
     fn place(&self, key: &str) -> (Option<String>, Option<Position>) {
         if let Some(variable) = self.variables.get(key) {
             return (Some(variable.clone()), None);
@@ -152,7 +152,7 @@ impl Faults {
     }
 }
 
-/// Whether `key` is `outer` or stands inside it.
+/// True if `key` is `outer` or inside it.
 fn within(key: &str, outer: &str) -> bool {
     key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
@@ -166,7 +166,7 @@ pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     let allowed = 1 + word.chars().count() / 4;
     known
         .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, candidate)| candidate)
@@ -181,51 +181,9 @@ pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// How many letters must be changed, put in, left out or swapped with their neighbour.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=other.len()).collect();
-    let mut previous = None;
-    for (row, a) in one.chars().enumerate() {
-        let mut next = vec![row + 1];
-        for (column, b) in other.iter().enumerate() {
-            let at = |line: &[usize], index: usize| line.get(index).copied().unwrap_or(usize::MAX - 1);
-            let changed = at(&last, column) + usize::from(a != *b);
-            let mut best = changed.min(at(&last, column + 1) + 1).min(at(&next, column) + 1);
-            let left = column.checked_sub(1);
-            let swapped = left.filter(|left| previous == Some(*b) && other.get(*left) == Some(&a));
-            if let Some(left) = swapped {
-                best = best.min(at(&before, left).saturating_add(1));
-            }
-            next.push(best);
-        }
-        before = std::mem::replace(&mut last, next);
-        previous = Some(a);
-    }
-    last.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances() {
-        for (one, other, expected) in [
-            ("", "", 0),
-            ("timeout", "timeout", 0),
-            ("timeuot", "timeout", 1),
-            ("tiemout", "timeout", 1),
-            ("timeout", "timeouts", 1),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("kitten", "sitting", 3),
-            ("lisetn", "listen", 1),
-        ] {
-            assert_eq!(distance(one, other), expected, "{one} {other}");
-        }
-    }
 
     #[test]
     fn hints() {

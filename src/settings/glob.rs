@@ -4,12 +4,21 @@ use std::fmt;
 
 /// A pattern: `*` stands for any run of characters, `?` for exactly one, everything else for itself.
 ///
-/// Matching needs no memory and never goes back beyond the last star, so that no id and no pattern makes it slow.
+/// Matching allocates nothing and never goes back beyond the last star, so that no id and no pattern makes it slow.
+///
+/// ```
+/// use parlance::settings::Glob;
+///
+/// let glob = Glob::new("conv_*-?");
+/// assert!(glob.matches("conv_2026-a"));
+/// assert!(!glob.matches("conv_2026"));
+/// assert_eq!(glob.literal_prefix(), "conv_");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Glob(String);
 
 impl Glob {
-    /// A pattern; every text is one.
+    /// Creates a pattern; every text is one.
     pub fn new(pattern: &str) -> Self {
         Glob(pattern.to_owned())
     }
@@ -19,12 +28,12 @@ impl Glob {
         &self.0
     }
 
-    /// What comes before the first wildcard.
+    /// Text before the first wildcard.
     pub fn literal_prefix(&self) -> &str {
         self.0.split(['*', '?']).next().unwrap_or_default()
     }
 
-    /// Whether the whole text fits the pattern.
+    /// Returns true if the whole text fits the pattern.
     pub fn matches(&self, text: &str) -> bool {
         let mut pattern = self.0.chars();
         let mut text = text.chars();

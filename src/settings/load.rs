@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::check::check;
 use super::checked::Settings;
 use super::diagnose::{Diagnostic, Faults, Source, TRY_DEMO};
-use super::secret::read_limited;
+use super::limited_file::read_text;
 use super::{places, typed};
 use crate::types::build_error::BuildError;
 
-/// What every variable that sets a key begins with. A single underscore would catch the variables that Kubernetes
+/// Prefix of every variable that sets a key. A single underscore would catch the variables that Kubernetes
 /// makes for a Service called parlance (`PARLANCE_PORT`).
 const PREFIX: &str = "PARLANCE__";
 
@@ -121,7 +121,7 @@ fn read(path: &Path) -> Result<Readable, Vec<Diagnostic>> {
             return Err(vec![fault(None, message.to_owned())]);
         }
     };
-    let text = read_limited(path, MAX_FILE).map_err(|what| vec![fault(None, what)])?;
+    let text = read_text(path, MAX_FILE).map_err(|error| vec![fault(None, error.into())])?;
     let places = places::read(format, &text)
         .map_err(|found| found.into_iter().map(|(line, what)| fault(line, what)).collect::<Vec<_>>())?;
     let file = File::from_str(&text, format);
@@ -130,7 +130,7 @@ fn read(path: &Path) -> Result<Readable, Vec<Diagnostic>> {
     Ok((Source { file: name, places }, file, odd))
 }
 
-/// What went wrong, without the "in …" that `config` adds for a file that it does not know, and without the value
+/// Message of an error, without the "in …" that `config` adds for a file that it does not know, and without the value
 /// that it repeats when a file holds no table.
 fn cause(error: &ConfigError) -> String {
     match error {

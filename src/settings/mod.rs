@@ -10,27 +10,22 @@
 //! its own format's parser for line and column.
 
 mod check;
-mod check_callers;
-mod check_credential;
-mod check_upstream;
 mod checked;
 mod diagnose;
 mod glob;
+pub mod limited_file;
 mod load;
 mod places;
 mod raw;
-mod raw_credential;
-mod raw_upstream;
 mod redact;
-mod same;
 mod schema;
 mod secret;
 mod typed;
-mod units;
+mod value_error;
 
 pub use checked::{
     Admin, Caller, Circuit, Credential, Idempotency, Log, OAuth2, OnStoreFailure, Rate, Route, Server,
-    ServerTls, Settings, Store, TokenStyle, Upstream,
+    ServerTls, Settings, Store, TokenStyle, Upstream, Vendor,
 };
 pub use diagnose::Diagnostic;
 pub use glob::Glob;
@@ -38,6 +33,7 @@ pub use load::{diagnose, load};
 pub use redact::redacted;
 pub use schema::schema;
 pub use secret::Secret;
+pub use value_error::ValueError;
 
 /// The reference: every key with its default and a comment, as TOML.
 pub const REFERENCE: &str = include_str!("../../config/parlance.toml");

@@ -1,4 +1,4 @@
-//! Where each key of a file stands. The `config` crate reads the values but forgets the lines, so the same text is
+//! Line and column of each key of a file. The `config` crate reads the values but forgets the lines, so the same text is
 //! walked once more by its format's own parser, which also finds every fault of syntax and every repeated key.
 
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ fn json_value(text: &Text<'_>, key: &str, value: json::Raw<'_>, places: &mut BTr
     }
 }
 
-/// What is open while a YAML text is walked.
+/// Collection that is open while a YAML text is walked.
 enum Open {
     /// A mapping: its key, and that of the value which comes next.
     Mapping(String, Option<String>),

@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 use super::checked::{
     Caller, Circuit, Credential, OnStoreFailure, Route, Settings, Store, TokenStyle, Upstream,
 };
+use super::raw::units::{RateLimit, Size, Time};
 use super::secret::Secret;
-use super::units::{RateLimit, Size, Time};
 
-/// What stands for a secret.
+/// Text that replaces a secret.
 const HIDDEN: &str = "***";
 
 /// The settings as JSON: defaults filled in, credentials as `***`, no user name or password of any URL.

@@ -1,13 +1,17 @@
-//! Text that must not be seen.
+//! Secrets: texts that no log, error or document shows.
 
 use std::fmt;
 use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+use super::limited_file::read_text;
+use super::value_error::ValueError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// No file that holds one credential is larger than this.
+/// Limit of a file that holds one credential, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
 /// A credential. Neither `Debug` nor `Serialize` shows it, and its memory is wiped when it is dropped.
@@ -25,50 +29,44 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// Reads a credential from a file, without the line break at its end. The error says what is wrong with the file
-    /// and shows nothing of what stands in it.
-    pub fn from_file(path: &Path) -> Result<Self, String> {
-        let text = read_limited(path, MAX_FILE)?;
+    /// Reads a credential from a file, without the line break at its end.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or holds no credential. The error shows nothing of its content.
+    pub fn from_file(path: &Path) -> Result<Self, ValueError> {
+        let text = read_text(path, MAX_FILE)?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Secret::header_safe(text.strip_suffix('\r').unwrap_or(text))
     }
 
-    /// Accepts what can travel in a header: visible ASCII without blanks, at least one character.
-    pub fn header_safe(text: &str) -> Result<Self, String> {
+    /// Accepts a text that a header can carry: visible ASCII without blanks, at least one character.
+    ///
+    /// # Errors
+    ///
+    /// The text is empty or has another character.
+    pub fn header_safe(text: &str) -> Result<Self, ValueError> {
         if text.is_empty() {
-            return Err("is empty".to_owned());
+            return Err(ValueError::new("is empty"));
         }
         match text.chars().position(|c| !c.is_ascii_graphic()) {
             None => Ok(Secret::new(text.to_owned())),
-            Some(at) => Err(format!(
+            Some(at) => Err(ValueError::new(format!(
                 "holds a blank, a line break or another character that no header can carry (character {} of {})",
                 at + 1,
                 text.chars().count()
-            )),
+            ))),
         }
     }
 }
 
-/// Reads a text file of limited size. The error names what is wrong, not what was read.
-pub(super) fn read_limited(path: &Path, limit: u64) -> Result<String, String> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|e| format!("cannot be read ({})", reason(&e)))?;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| format!("cannot be read ({})", reason(&e)))?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("is larger than {} KiB", limit / 1024));
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
     }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
 }
 
-/// The operating system's words, without its error number.
-pub(super) fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_lowercase(),
-        None => text.to_lowercase(),
-    }
-}
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,11 +115,11 @@ mod tests {
     #[test]
     fn what_no_header_can_carry_is_refused_by_position() {
         for bad in ["hun ter", "hun\nter", "schlüssel", "\u{7f}"] {
-            let words = Secret::header_safe(bad).unwrap_err();
+            let words = Secret::header_safe(bad).unwrap_err().to_string();
             assert!(words.contains("no header can carry"), "{words}");
             assert!(!words.contains(bad), "{words}");
         }
-        assert_eq!(Secret::header_safe("").unwrap_err(), "is empty");
+        assert_eq!(Secret::header_safe("").unwrap_err().to_string(), "is empty");
     }
 
     #[test]
@@ -135,11 +133,11 @@ mod tests {
         std::fs::write(&path, "k1\n\n").unwrap();
         assert!(Secret::from_file(&path).is_err());
         std::fs::write(&path, "\n").unwrap();
-        assert_eq!(Secret::from_file(&path).unwrap_err(), "is empty");
+        assert_eq!(Secret::from_file(&path).unwrap_err().to_string(), "is empty");
         std::fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert_eq!(Secret::from_file(&path).unwrap_err(), "is not UTF-8 text");
+        assert_eq!(Secret::from_file(&path).unwrap_err().to_string(), "is not UTF-8 text");
         assert_eq!(
-            Secret::from_file(&dir.path().join("none")).unwrap_err(),
+            Secret::from_file(&dir.path().join("none")).unwrap_err().to_string(),
             "cannot be read (no such file or directory)"
         );
     }

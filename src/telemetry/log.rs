@@ -1,5 +1,8 @@
-//! Logs: one JSON object a line on standard output, written by a thread of its own so that a blocked pipe never
-//! stops a request.
+//! Log: one JSON object a line on standard output, written by a thread of its own so that a blocked pipe never blocks a
+//! request.
+//!
+//! Not `tracing-appender`: if its queue is full at exit, its guard prints to standard output, and waits there without a
+//! time limit for the lock that the blocked writer holds. It also does not count lines that fail to be written.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,10 +13,12 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// LogQueue that may wait for standard output; beyond it they are dropped and counted.
-const MAX_WAITING: usize = 8192;
+use crate::types::build_error::BuildError;
 
-/// The way to standard output. A clone writes to the same.
+/// Lines that may wait for standard output. Further ones are dropped and counted.
+const MAX_QUEUED: usize = 8192;
+
+/// Queue of lines for standard output. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogQueue {
     queue: SyncSender<Message>,
@@ -27,9 +32,12 @@ enum Message {
 }
 
 impl LogQueue {
-    /// Starts the writing thread.
+    /// Starts the thread that writes to `out`.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(MAX_WAITING);
+        let (queue, lines) = sync_channel(MAX_QUEUED);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&dropped);
         std::thread::Builder::new()
@@ -38,19 +46,19 @@ impl LogQueue {
         Ok(LogQueue { queue, dropped })
     }
 
-    /// Queues a whole line; never waits.
+    /// Queues a line. Never waits.
     pub fn write(&self, line: Vec<u8>) {
         if self.queue.try_send(Message::Line(line)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// LogQueue that found no room.
+    /// Lines dropped because the queue was full, and failed writes.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until what was queued is written, but not for a pipe that nobody reads.
+    /// Waits until the queued lines are written, for at most 1 s.
     pub fn flush(&self) {
         let (done, written) = sync_channel(1);
         if self.queue.try_send(Message::Flush(done)).is_ok() {
@@ -86,14 +94,14 @@ impl<'a> MakeWriter<'a> for LogQueue {
     type Writer = LogLine;
 
     fn make_writer(&'a self) -> LogLine {
-        LogLine { lines: self.clone(), line: Vec::with_capacity(256) }
+        LogLine { queue: self.clone(), line: Vec::with_capacity(256) }
     }
 }
 
-/// Collects one event of `tracing` and queues it as one line.
+/// Writer of one event of `tracing`, which it queues as one line.
 #[derive(Debug)]
 pub struct LogLine {
-    lines: LogQueue,
+    queue: LogQueue,
     line: Vec<u8>,
 }
 
@@ -110,13 +118,16 @@ impl Write for LogLine {
 
 impl Drop for LogLine {
     fn drop(&mut self) {
-        self.lines.write(std::mem::take(&mut self.line));
+        self.queue.write(std::mem::take(&mut self.line));
     }
 }
 
-/// Sends the events of the whole process to `lines`, as JSON. `filter` as in `info,hyper=warn`.
-pub fn init(lines: &LogQueue, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| format!("log.level: {e}"))?;
+/// Sends the events of the process to `queue` as JSON. `filter` has the form `info,hyper=warn`.
+///
+/// # Errors
+/// A filter that does not parse, or a second call in the process.
+pub fn init(queue: &LogQueue, filter: &str) -> Result<(), BuildError> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| BuildError::new("log.level", error))?;
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
@@ -124,10 +135,10 @@ pub fn init(lines: &LogQueue, filter: &str) -> Result<(), String> {
         .with_current_span(false)
         .with_span_list(false)
         .with_env_filter(filter)
-        .with_writer(lines.clone())
+        .with_writer(queue.clone())
         .finish();
-    tracing::subscriber::set_global_default(subscriber).map_err(|e| e.to_string())?;
-    // A panic is a line like any other: its place, and not its text, which may hold what a request brought.
+    tracing::subscriber::set_global_default(subscriber).map_err(|error| BuildError::new("log", error))?;
+    // The text of a panic is left out, because it may hold data of a request.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a defect of the gateway: it panicked");

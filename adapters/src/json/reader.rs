@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use wide::u8x16;
-
 use super::error::{JsonError, JsonErrorKind};
+use super::scan::plain_run;
 use super::value::{Key, Kind, Raw};
 
 /// Maximum nesting of objects and arrays. It bounds the stack of every later reader of the same text.
@@ -415,36 +414,4 @@ fn utf8(bytes: &[u8]) -> Walk<&str> {
 #[inline(always)]
 fn same_name(one: &Key<'_>, other: &Key<'_>) -> bool {
     if one.escaped || other.escaped { one.name() == other.name() } else { one.written == other.written }
-}
-
-#[inline]
-fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && byte != b'"' && byte != b'\\'
-}
-
-/// Bit mask of the special bytes of a block; the lowest bit is the first byte.
-#[inline]
-fn special(block: [u8; 16]) -> u32 {
-    let block = u8x16::new(block);
-    let special = block.simd_lt(u8x16::splat(0x20))
-        | block.simd_eq(u8x16::splat(b'"'))
-        | block.simd_eq(u8x16::splat(b'\\'));
-    special.to_bitmask()
-}
-
-/// Number of leading bytes that need no escape. Most of the reading time is spent here; one block holds most names, and
-/// the last bytes of a text are examined one by one.
-#[inline]
-fn plain_run(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    let mut run = 0;
-    while let Some((block, behind)) = rest.split_first_chunk::<16>() {
-        let special = special(*block);
-        if special != 0 {
-            return run + special.trailing_zeros() as usize;
-        }
-        run += 16;
-        rest = behind;
-    }
-    run + rest.iter().take_while(|&&byte| is_plain(byte)).count()
 }

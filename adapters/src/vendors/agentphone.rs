@@ -164,13 +164,17 @@ fn message<'a>(
         Ok(())
     })?;
     // A URL occurs once. A few URLs are compared with each other, many are looked up in a set.
-    let many = urls.len() > 16;
-    let mut seen = HashSet::new();
+    let mut seen = (urls.len() > 16).then(HashSet::new);
     for url in urls.into_iter().chain(single) {
-        let text = url.as_str();
-        let files = all.attachments.get(first_file..).unwrap_or_default();
-        let known = !many && files.iter().any(|file| file.url.and_then(Raw::as_str) == text);
-        if !known && (!many || seen.insert(text)) {
+        let is_new = match &mut seen {
+            Some(seen) => seen.insert(url.as_str()),
+            None => {
+                let files = all.attachments.get(first_file..).unwrap_or_default();
+                let same = |other: Raw<'a>| other == url || other.as_str() == url.as_str();
+                !files.iter().filter_map(|file| file.url).any(same)
+            }
+        };
+        if is_new {
             all.attachments.push(Attachment { url: Some(url), ..Attachment::default() });
         }
     }

@@ -168,7 +168,7 @@ impl<T: Send + Sync + 'static> Poll for WatchedFile<T> {
         let mut state = self.state();
         let secret = match read {
             Ok(secret) => secret,
-            Err(what) => return self.unusable(&mut state, what),
+            Err(error) => return self.unusable(&mut state, error.into()),
         };
         if secret.expose() == state.accepted.expose() {
             state.candidate = None;
@@ -188,7 +188,7 @@ impl<T: Send + Sync + 'static> Poll for WatchedFile<T> {
         }
         match (self.make)(secret.clone()) {
             Ok(made) => self.current.store(Arc::new(made)),
-            Err(what) => return self.unusable(&mut state, what),
+            Err(error) => return self.unusable(&mut state, error.into()),
         }
         state.accepted = secret;
         state.candidate = None;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
 
-use super::check::Checker;
-use super::checked::{Caller, Route};
-use super::glob::Glob;
-use super::raw;
-use super::raw_credential::Hashes;
+use super::checker::Checker;
+use crate::settings::checked::{Caller, Route};
+use crate::settings::glob::Glob;
+use crate::settings::raw;
+use crate::settings::raw::credential::Hashes;
 
 /// The longest id of a conversation, in bytes, and so the longest pattern that can match one.
 const MAX_ID: usize = 512;

@@ -8,7 +8,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::secret::Secret;
+use crate::settings::secret::Secret;
 
 /// A vendor's credential: exactly one of the four.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -59,11 +59,11 @@ pub(crate) struct OAuth2 {
     pub(crate) client_secret: Option<SecretSource>,
     /// The scopes that are asked for, with blanks between them.
     pub(crate) scope: Option<String>,
-    /// How the client's id and secret are sent.
+    /// Encoding of the client's id and secret.
     pub(crate) style: TokenStyle,
 }
 
-/// How a client's id and secret are sent to the token endpoint.
+/// Encoding of a client's id and secret in requests to the token endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenStyle {

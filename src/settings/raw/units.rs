@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::settings::value_error::ValueError;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,21 +18,22 @@ const RATE: &str = r#"a rate such as "300/60s", or "off""#;
 pub(crate) struct Time(pub(crate) Duration);
 
 impl Time {
-    pub(crate) fn secs(seconds: u64) -> Self {
+    pub(crate) const fn secs(seconds: u64) -> Self {
         Time(Duration::from_secs(seconds))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let (number, unit) = split(text);
         let per = match unit {
             "ms" => 1,
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
-            _ => return Err(format!("{text:?} is not {TIME}")),
+            _ => return Err(ValueError::new(format!("{text:?} is not {TIME}"))),
         };
-        let number: u64 = number.parse().map_err(|_| format!("{text:?} is not {TIME}"))?;
-        let millis = number.checked_mul(per).ok_or_else(|| format!("{text:?} is too long"))?;
+        let number: u64 = number.parse().map_err(|_| ValueError::new(format!("{text:?} is not {TIME}")))?;
+        let millis =
+            number.checked_mul(per).ok_or_else(|| ValueError::new(format!("{text:?} is too long")))?;
         Ok(Time(Duration::from_millis(millis)))
     }
 }
@@ -54,25 +56,25 @@ impl fmt::Display for Time {
 pub(crate) struct Size(pub(crate) usize);
 
 impl Size {
-    pub(crate) fn kib(number: usize) -> Self {
+    pub(crate) const fn kib(number: usize) -> Self {
         Size(number * 1024)
     }
 
-    pub(crate) fn mib(number: usize) -> Self {
+    pub(crate) const fn mib(number: usize) -> Self {
         Size(number * 1024 * 1024)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let (number, unit) = split(text);
         let per: usize = match unit {
             "B" => 1,
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
-            _ => return Err(format!("{text:?} is not {SIZE}")),
+            _ => return Err(ValueError::new(format!("{text:?} is not {SIZE}"))),
         };
-        let number: usize = number.parse().map_err(|_| format!("{text:?} is not {SIZE}"))?;
-        number.checked_mul(per).map(Size).ok_or_else(|| format!("{text:?} is too large"))
+        let number: usize = number.parse().map_err(|_| ValueError::new(format!("{text:?} is not {SIZE}")))?;
+        number.checked_mul(per).map(Size).ok_or_else(|| ValueError::new(format!("{text:?} is too large")))
     }
 }
 
@@ -91,7 +93,7 @@ impl fmt::Display for Size {
 /// So many requests in such a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many.
+    /// Number of requests.
     pub requests: u32,
     /// In what time.
     pub per: Duration,
@@ -112,11 +114,11 @@ impl fmt::Display for Rate {
 pub(crate) struct RateLimit(pub(crate) Option<Rate>);
 
 impl RateLimit {
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, ValueError> {
         if text == "off" {
             return Ok(RateLimit(None));
         }
-        let wrong = || format!("{text:?} is not {RATE}");
+        let wrong = || ValueError::new(format!("{text:?} is not {RATE}"));
         let (requests, per) = text.split_once('/').ok_or_else(wrong)?;
         let Time(per) = Time::parse(per).map_err(|_| wrong())?;
         let (digits, rest) = split(requests);
@@ -142,7 +144,7 @@ fn split(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// What the three have in common towards serde and the schema.
+/// Common part of the three units: serde and the schema.
 macro_rules! written {
     ($type:ident, $expected:ident, $pattern:literal) => {
         impl Serialize for $type {
@@ -227,7 +229,7 @@ mod tests {
         for text in ["", "300", "300/s", "0/1s", "1/0s", "300/60", "-1/1s", "a/1s", "3a/1s", "Off"] {
             assert!(RateLimit::parse(text).is_err(), "{text}");
         }
-        assert!(Size::parse("99999999999GiB").unwrap_err().ends_with("is too large"));
-        assert!(Time::parse("9999999999999999h").unwrap_err().ends_with("is too long"));
+        assert!(Size::parse("99999999999GiB").unwrap_err().to_string().ends_with("is too large"));
+        assert!(Time::parse("9999999999999999h").unwrap_err().to_string().ends_with("is too long"));
     }
 }

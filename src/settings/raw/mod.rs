@@ -1,15 +1,19 @@
-//! The configuration as it is written: every key, its type and its default. Nothing is checked here beyond the types.
+//! Configuration as it is written: every key, its type and its default. Nothing is checked here beyond the types.
 //!
 //! The comments of the fields are the descriptions in the JSON Schema.
+
+pub(super) mod credential;
+pub(super) mod units;
+pub(super) mod upstream;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::raw_credential::{Hashes, SecretSource, StoreText};
-use super::raw_upstream::{Shared, Upstream};
-use super::units::{RateLimit, Size, Time};
+use self::credential::{Hashes, SecretSource, StoreText};
+use self::units::{RateLimit, Size, Time};
+use self::upstream::{Shared, Upstream};
 
 /// The configuration of parlance.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -25,18 +29,18 @@ pub(crate) struct Raw {
     pub(crate) server: Server,
     /// The admin listener: health, metrics and the active configuration.
     pub(crate) admin: Admin,
-    /// What holds for every upstream that does not set it itself.
+    /// Values for every upstream that does not set them itself.
     pub(crate) defaults: Shared,
     /// The accounts at vendors that conversations are sent to, by name (`[a-z0-9][a-z0-9_-]*`).
     #[schemars(extend("propertyNames" = { "pattern": "^[a-z0-9][a-z0-9_-]*$" }))]
     pub(crate) upstreams: BTreeMap<String, Upstream>,
     /// Rules for ids that name no upstream: the first that matches decides.
     pub(crate) routes: Vec<Route>,
-    /// Who may call. Without any, every caller that reaches the listener is let in, which is allowed on loopback only.
+    /// Callers that are let in. Without any, every caller that reaches the listener is let in, which is allowed on loopback only.
     pub(crate) callers: Vec<Caller>,
     /// Stored answers for repeated requests with an `Idempotency-Key`.
     pub(crate) idempotency: Idempotency,
-    /// What is logged.
+    /// Log lines.
     pub(crate) log: Log,
 }
 
@@ -48,21 +52,21 @@ pub(crate) struct Server {
     pub(crate) listen: String,
     /// The largest request body.
     pub(crate) max_body: Size,
-    /// How long the head of a request, or a TLS handshake, may take.
+    /// Time limit of the head of a request and of a TLS handshake.
     pub(crate) header_timeout: Time,
-    /// How long the body of a request may take.
+    /// Time limit of the body of a request.
     pub(crate) body_timeout: Time,
-    /// How long a connection may stay without a request.
+    /// Time after which a connection without a request is closed.
     pub(crate) idle_timeout: Time,
-    /// How long a connection is used before the caller is asked to open a new one.
+    /// Age of a connection at which the caller is asked to open a new one.
     pub(crate) max_connection_age: Time,
     /// Connections at a time.
     pub(crate) max_connections: u64,
     /// Requests at a time; those beyond are refused at once (503).
     pub(crate) max_in_flight: u64,
-    /// How long new requests are still accepted after SIGTERM, while readiness already says no.
+    /// Time after SIGTERM during which new requests are still accepted and readiness is already 503.
     pub(crate) drain_delay: Time,
-    /// How long accepted requests may then take; those that take longer are answered with a problem.
+    /// Time limit of accepted requests after that; a request that takes longer is answered with a problem.
     pub(crate) drain_timeout: Time,
     /// Threads that serve requests. Default: one for each CPU.
     pub(crate) workers: Option<u64>,
@@ -127,11 +131,11 @@ pub(crate) struct Route {
     pub(crate) id: Option<String>,
     /// Request headers and the exact values that they must have.
     pub(crate) headers: BTreeMap<String, String>,
-    /// Where the conversation is then sent.
+    /// Upstream of the conversations that match.
     pub(crate) upstream: Option<String>,
 }
 
-/// Who may call, and what.
+/// A caller, and what it may use.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a table with name and key_sha256 or certificate_names")]
 #[schemars(extend("required" = ["name"], "anyOf" = [{ "required": ["key_sha256"] }, { "required": ["certificate_names"] }]))]
@@ -146,7 +150,7 @@ pub(crate) struct Caller {
     /// The upstreams that it may use. Default: all.
     #[schemars(extend("minItems" = 1))]
     pub(crate) upstreams: Option<Vec<String>>,
-    /// How many requests it may send. Default: no limit.
+    /// Rate of requests that it may send. Default: no limit.
     pub(crate) rate_limit: Option<RateLimit>,
 }
 
@@ -156,19 +160,19 @@ pub(crate) struct Caller {
 pub(crate) struct Idempotency {
     /// `memory`, or the URL of a Valkey or Redis that all replicas share: `redis://…`, `rediss://…` (TLS).
     pub(crate) store: StoreText,
-    /// How long an answer is kept.
+    /// Lifetime of a stored answer.
     pub(crate) ttl: Time,
     /// File of the authorities that are trusted for a shared store under TLS instead of the system's roots, PEM.
     pub(crate) ca_file: Option<String>,
-    /// How many answers are kept in memory.
+    /// Limit of the answers in memory.
     pub(crate) max_entries: u64,
-    /// How many bytes of answers are kept in memory.
+    /// Limit of the size of the answers in memory.
     pub(crate) max_bytes: Size,
-    /// How long a key stays taken by a replica that died. Default: 30s, or 5s more than the longest upstream timeout.
+    /// Time after which the key of a replica that died is free. Default: 30s, or 5s more than the longest upstream timeout.
     pub(crate) lease: Option<Time>,
-    /// How long the shared store may take to answer.
+    /// Time limit of an answer of the shared store.
     pub(crate) store_timeout: Time,
-    /// What becomes of a request with a key while the shared store does not answer.
+    /// Treatment of a request with a key while the shared store does not answer.
     pub(crate) on_store_failure: OnStoreFailure,
 }
 
@@ -187,7 +191,7 @@ impl Default for Idempotency {
     }
 }
 
-/// What becomes of a request with a key while the shared store does not answer.
+/// Treatment of a request with a key while the shared store does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnStoreFailure {
@@ -197,7 +201,7 @@ pub enum OnStoreFailure {
     Proceed,
 }
 
-/// What is logged.
+/// Log lines.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub(crate) struct Log {

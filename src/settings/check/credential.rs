@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 use parlance_adapters::{Origin, Spec};
 
-use super::check::Checker;
-use super::checked::{Credential, OAuth2, Store};
-use super::raw_credential::{self, SecretSource};
-use super::secret::{Secret, read_limited};
+use super::checker::Checker;
+use crate::settings::checked::{Credential, OAuth2, Store};
+use crate::settings::limited_file::read_text;
+use crate::settings::raw::credential::{self as raw, SecretSource};
+use crate::settings::secret::Secret;
 
 /// No file of certificates is larger than this.
 const MAX_PEM: u64 = 4 * 1024 * 1024;
@@ -20,7 +21,7 @@ impl Checker<'_> {
     pub(crate) fn credential(
         &mut self,
         outer: &str,
-        raw: Option<&raw_credential::Credential>,
+        raw: Option<&raw::Credential>,
         spec: Option<&Spec>,
         allow_plain_http: bool,
         allow_private: bool,
@@ -53,7 +54,7 @@ impl Checker<'_> {
     fn oauth2(
         &mut self,
         outer: &str,
-        raw: &raw_credential::OAuth2,
+        raw: &raw::OAuth2,
         allow_plain_http: bool,
         allow_private: bool,
     ) -> Option<Credential> {
@@ -176,7 +177,7 @@ impl Checker<'_> {
 
     /// A file that must hold PEM of some kind.
     pub(crate) fn pem(&mut self, key: &str, path: &str, holds: &str) -> Option<PathBuf> {
-        let fault = match read_limited(Path::new(path), MAX_PEM) {
+        let fault = match read_text(Path::new(path), MAX_PEM) {
             Err(what) => format!("the file {path} {what}"),
             Ok(text) if !text.contains(holds) => {
                 let kind = if holds.starts_with("CERTIFICATE") { "certificate" } else { "private key" };
@@ -188,7 +189,7 @@ impl Checker<'_> {
         None
     }
 
-    /// Where answers are kept. The URL may hold a password, so it is never repeated.
+    /// Reads the store of answers. Its URL may hold a password, so no fault repeats it.
     pub(crate) fn store(&mut self, text: Secret) -> Store {
         if text.expose() == "memory" {
             return Store::Memory;

@@ -1,28 +1,26 @@
 //! From typed keys to settings that fit together. Nothing stops at the first fault: every check notes what it finds
 //! and goes on with something harmless.
 
+mod callers;
+mod checker;
+mod credential;
+mod upstream;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::checked::{Admin, Idempotency, Log, Server, ServerTls, Settings, Store};
-use super::diagnose::{Faults, did_you_mean};
-use super::raw::{self, Raw};
-use super::raw_credential::StoreText;
-use super::typed::Extras;
-use super::units::{Size, Time};
-use super::{check_callers, check_upstream};
+use self::checker::Checker;
+use crate::settings::checked::{Admin, Idempotency, Log, Server, ServerTls, Settings, Store};
+use crate::settings::diagnose::{Faults, did_you_mean};
+use crate::settings::raw::credential::StoreText;
+use crate::settings::raw::units::{Size, Time};
+use crate::settings::raw::{self, Raw};
+use crate::settings::typed::Extras;
 
 const HOUR: u64 = 3600;
-
-/// What every check needs: where faults go, and the environment that secrets are read from.
-pub(crate) struct Checker<'a> {
-    pub(crate) faults: &'a mut Faults,
-    pub(crate) env: &'a BTreeMap<String, String>,
-}
 
 /// Checks everything; none where something is missing that nothing harmless can stand in for.
 pub(crate) fn check(
@@ -35,7 +33,7 @@ pub(crate) fn check(
     let mut checker = Checker { faults, env };
     let server = checker.server(&raw.server);
     let admin = checker.admin(&raw.admin);
-    let upstreams = check_upstream::upstreams(&mut checker, &raw.upstreams, &raw.defaults, extras);
+    let upstreams = upstream::upstreams(&mut checker, &raw.upstreams, &raw.defaults, extras);
     // Names that are given, even those of faulty upstreams: a reference to one of them is no second fault.
     let names: Vec<String> = {
         let lost = checker.faults.left_out_below("upstreams").map(str::to_owned);
@@ -44,8 +42,8 @@ pub(crate) fn check(
     if let Some(name) = &raw.default_upstream {
         checker.known_upstream("default_upstream", name, &names);
     }
-    let routes = check_callers::routes(&mut checker, raw.routes, &names);
-    let callers = check_callers::callers(&mut checker, raw.callers, &names);
+    let routes = callers::routes(&mut checker, raw.routes, &names);
+    let callers = callers::callers(&mut checker, raw.callers, &names);
     if let (Some(server), Some(admin)) = (&server, &admin) {
         checker.listeners(server, admin, !callers.is_empty());
     }
@@ -203,57 +201,5 @@ impl Checker<'_> {
             }
         }
         Log { access: raw.access, level: raw.level }
-    }
-
-    /// The name of an upstream that must exist.
-    pub(crate) fn known_upstream(&mut self, key: &str, name: &str, names: &[String]) {
-        if !names.iter().any(|known| known == name) {
-            let known: Vec<&str> = names.iter().map(String::as_str).collect();
-            self.faults.add(key, format!("'{name}' is no upstream; {}", did_you_mean(name, &known)));
-        }
-    }
-
-    fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
-        let address = text.parse().ok();
-        if address.is_none() {
-            let message =
-                format!("'{text}' is no address and port such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080");
-            self.faults.add(key, message);
-        }
-        address
-    }
-
-    /// A duration above zero.
-    pub(crate) fn time(&mut self, key: &str, time: Time, most: Time) -> Duration {
-        if time.0.is_zero() {
-            self.faults.add(key, "must be longer than nothing");
-        }
-        self.time_or_zero(key, time, most)
-    }
-
-    fn time_or_zero(&mut self, key: &str, time: Time, most: Time) -> Duration {
-        if time.0 > most.0 {
-            self.faults.add(key, format!("is {time}, but at most {most} is allowed"));
-        }
-        time.0
-    }
-
-    /// A size of at least one byte.
-    pub(crate) fn size(&mut self, key: &str, size: Size, most: Size) -> usize {
-        if size.0 == 0 {
-            self.faults.add(key, "must be at least 1B");
-        } else if size.0 > most.0 {
-            self.faults.add(key, format!("is {size}, but at most {most} is allowed"));
-        }
-        size.0
-    }
-
-    /// A number within a range.
-    pub(crate) fn count(&mut self, key: &str, number: u64, range: RangeInclusive<u64>) -> usize {
-        if !range.contains(&number) {
-            let message = format!("is {number}, but must be from {} to {}", range.start(), range.end());
-            self.faults.add(key, message);
-        }
-        usize::try_from(number).unwrap_or(usize::MAX)
     }
 }

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::HeaderValue;
-use parlance_adapters::{ALL, Adapter, SettingPlacement, Spec};
+use parlance_adapters::{ALL, SettingPlacement, Spec};
 use serde_json::Value;
 
-use super::check::Checker;
-use super::checked::{Circuit, Rate, Upstream};
-use super::diagnose::{TRY_DEMO, did_you_mean};
-use super::raw_upstream::{self, Shared};
-use super::secret::Secret;
-use super::typed::Extras;
-use super::units::{Size, Time};
+use super::checker::Checker;
+use crate::settings::checked::{Circuit, Rate, Upstream, Vendor};
+use crate::settings::diagnose::{TRY_DEMO, did_you_mean};
+use crate::settings::raw::units::{Size, Time};
+use crate::settings::raw::upstream::{self as raw, BUILTIN, Shared};
+use crate::settings::secret::Secret;
+use crate::settings::typed::Extras;
+use crate::settings::value_error::ValueError;
 
 /// All upstreams that are good enough to be used; whatever is wrong with the others was noted.
 pub(crate) fn upstreams(
     checker: &mut Checker<'_>,
-    raw: &BTreeMap<String, raw_upstream::Upstream>,
+    raw: &BTreeMap<String, raw::Upstream>,
     defaults: &Shared,
     extras: &Extras,
 ) -> BTreeMap<String, Upstream> {
@@ -46,7 +47,7 @@ pub(crate) fn upstreams(
 fn upstream(
     checker: &mut Checker<'_>,
     name: &str,
-    raw: &raw_upstream::Upstream,
+    raw: &raw::Upstream,
     defaults: &Shared,
     extras: &BTreeMap<String, Value>,
 ) -> Option<Upstream> {
@@ -60,9 +61,9 @@ fn upstream(
     if overridden {
         timeouts(checker, &outer, &shared);
     }
-    let allow_plain_http = shared.allow_plain_http.unwrap_or(false);
-    let allow_private = shared.allow_private.unwrap_or(false);
-    let spec = vendor.map(Adapter::spec);
+    let allow_plain_http = shared.allow_plain_http.unwrap_or(BUILTIN.allow_plain_http);
+    let allow_private = shared.allow_private.unwrap_or(BUILTIN.allow_private);
+    let spec = vendor.map(|vendor| vendor.spec());
     let base_url = raw.base_url.as_deref().or(spec.map(|spec| spec.base_url));
     let origin = base_url.and_then(|url| checker.url(&format!("{outer}.base_url"), url, allow_plain_http));
     let (settings, headers) = settings(checker, &outer, spec, extras);
@@ -74,7 +75,7 @@ fn upstream(
         checker.pem(&key, path, "CERTIFICATE-----")
     });
     let (vendor, spec, (origin, named)) = (vendor?, spec?, origin?);
-    let timeout = shared.timeout.map_or(Duration::from_secs(10), |time| time.0);
+    let timeout = shared.timeout.unwrap_or(BUILTIN.timeout).0;
     // A published limit is the vendor's own: another base URL (a proxy, a test) has limits that only its operator knows.
     let published = spec
         .rate_limit
@@ -87,21 +88,21 @@ fn upstream(
             origin,
             settings,
             headers,
-            allow_vendor_fields: shared.allow_vendor_fields.unwrap_or(false),
+            allow_vendor_fields: shared.allow_vendor_fields.unwrap_or(BUILTIN.allow_vendor_fields),
         },
         credential: credential?,
         ca_file,
-        connect_timeout: shared.connect_timeout.map_or(timeout.min(Duration::from_secs(2)), |time| time.0),
+        connect_timeout: shared.connect_timeout.map_or(timeout.min(BUILTIN.connect_timeout.0), |time| time.0),
         timeout,
-        max_response: shared.max_response.unwrap_or(Size::mib(8)).0,
-        max_in_flight: whole(shared.max_in_flight, 256),
-        max_attempts: whole(shared.max_attempts, 3),
+        max_response: shared.max_response.unwrap_or(BUILTIN.max_response).0,
+        max_in_flight: whole(shared.max_in_flight, BUILTIN.max_in_flight),
+        max_attempts: whole(shared.max_attempts, BUILTIN.max_attempts),
         retry_unknown: shared.retry_unknown.unwrap_or(spec.idempotency_key),
         allow_private: allow_private || named,
         allow_plain_http,
-        pool_idle_timeout: shared.pool_idle_timeout.map_or(Duration::from_secs(30), |time| time.0),
-        max_connection_age: shared.max_connection_age.map_or(Duration::from_secs(300), |time| time.0),
-        http2: shared.http2.unwrap_or(true),
+        pool_idle_timeout: shared.pool_idle_timeout.unwrap_or(BUILTIN.pool_idle_timeout).0,
+        max_connection_age: shared.max_connection_age.unwrap_or(BUILTIN.max_connection_age).0,
+        http2: shared.http2.unwrap_or(BUILTIN.http2),
         rate_limit: shared.rate_limit.map_or(published, |limit| limit.0),
         circuit: circuit(raw.circuit.as_ref(), defaults.circuit.as_ref()),
     })
@@ -116,14 +117,14 @@ fn upstream_name(checker: &mut Checker<'_>, key: &str, name: &str) {
     }
 }
 
-fn vendor(checker: &mut Checker<'_>, outer: &str, name: Option<&str>) -> Option<&'static dyn Adapter> {
+fn vendor(checker: &mut Checker<'_>, outer: &str, name: Option<&str>) -> Option<Vendor> {
     let key = format!("{outer}.vendor");
     let known: Vec<&str> = ALL.iter().map(|vendor| vendor.spec().vendor).collect();
     let Some(name) = name else {
         checker.faults.add(&key, format!("is missing; known: {}", known.join(", ")));
         return None;
     };
-    let found = parlance_adapters::vendor(name);
+    let found = parlance_adapters::vendor(name).map(Vendor);
     if found.is_none() {
         checker.faults.add(&key, format!("'{name}' is no known vendor; {}", did_you_mean(name, &known)));
     }
@@ -171,7 +172,9 @@ fn settings(
                 }
             }
             SettingPlacement::Header(header) => {
-                match Secret::header_safe(text).and(HeaderValue::from_str(text).map_err(|e| e.to_string())) {
+                match Secret::header_safe(text)
+                    .and(HeaderValue::from_str(text).map_err(|e| ValueError::new(e.to_string())))
+                {
                     Ok(value) => headers.push((http::HeaderName::from_static(header), value)),
                     Err(what) => {
                         checker.faults.add(&key, what);
@@ -185,7 +188,7 @@ fn settings(
     (settings, headers)
 }
 
-/// Whether each given value is within its range.
+/// Checks that each given value is within its range.
 fn ranges(checker: &mut Checker<'_>, outer: &str, shared: &Shared) {
     let hour = Time::secs(3600);
     for (name, time) in [
@@ -224,7 +227,7 @@ fn ranges(checker: &mut Checker<'_>, outer: &str, shared: &Shared) {
 /// Connecting is a part of the whole, so it cannot be given longer.
 fn timeouts(checker: &mut Checker<'_>, outer: &str, shared: &Shared) {
     let Some(connect) = shared.connect_timeout else { return };
-    let whole = shared.timeout.unwrap_or(Time::secs(10));
+    let whole = shared.timeout.unwrap_or(BUILTIN.timeout);
     if connect.0 > whole.0 {
         let key = format!("{outer}.connect_timeout");
         let message = format!("is {connect}, longer than timeout ({whole}), which covers connecting too");
@@ -232,24 +235,25 @@ fn timeouts(checker: &mut Checker<'_>, outer: &str, shared: &Shared) {
     }
 }
 
-fn circuit(own: Option<&raw_upstream::Circuit>, defaults: Option<&raw_upstream::Circuit>) -> Circuit {
+fn circuit(own: Option<&raw::Circuit>, defaults: Option<&raw::Circuit>) -> Circuit {
     fn pick<T: Copy>(
-        own: Option<&raw_upstream::Circuit>,
-        defaults: Option<&raw_upstream::Circuit>,
-        field: impl Fn(&raw_upstream::Circuit) -> Option<T>,
+        own: Option<&raw::Circuit>,
+        defaults: Option<&raw::Circuit>,
+        field: impl Fn(&raw::Circuit) -> Option<T>,
     ) -> Option<T> {
         own.and_then(&field).or_else(|| defaults.and_then(&field))
     }
-    let time = |given: Option<Time>, seconds| given.map_or(Duration::from_secs(seconds), |time| time.0);
+    let time = |given: Option<Time>, default: Time| given.unwrap_or(default).0;
     let open_for = pick(own, defaults, |circuit| circuit.open_for);
-    let open_for = time(open_for, 1);
+    let open_for = time(open_for, BUILTIN.open_for);
     Circuit {
-        failures: whole(pick(own, defaults, |circuit| circuit.failures), 7),
-        window: time(pick(own, defaults, |circuit| circuit.window), 30),
-        min_requests: whole(pick(own, defaults, |circuit| circuit.min_requests), 20),
-        success_rate: pick(own, defaults, |circuit| circuit.success_rate).unwrap_or(0.5),
+        failures: whole(pick(own, defaults, |circuit| circuit.failures), BUILTIN.failures),
+        window: time(pick(own, defaults, |circuit| circuit.window), BUILTIN.window),
+        min_requests: whole(pick(own, defaults, |circuit| circuit.min_requests), BUILTIN.min_requests),
+        success_rate: pick(own, defaults, |circuit| circuit.success_rate).unwrap_or(BUILTIN.success_rate),
         open_for,
-        open_for_max: time(pick(own, defaults, |circuit| circuit.open_for_max), 30).max(open_for),
+        open_for_max: time(pick(own, defaults, |circuit| circuit.open_for_max), BUILTIN.open_for_max)
+            .max(open_for),
     }
 }
 
