@@ -67,7 +67,7 @@ impl Snapshot {
                 Ok(upstream) => {
                     upstreams.insert(name.clone(), upstream);
                 }
-                Err(error) => errors.push(BuildError::new(format!("upstreams.{name}"), error)),
+                Err(error) => errors.push(error.below(&format!("upstreams.{name}"))),
             }
         }
 

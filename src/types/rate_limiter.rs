@@ -15,7 +15,7 @@ use tokio::time::Instant;
 pub struct RateLimiter(Governor<NotKeyed, InMemoryState, RuntimeClock, NoOpMiddleware<Nanos>>);
 
 impl RateLimiter {
-    /// A limiter of so many requests in each period `per`, at least one.
+    /// A limiter of `requests` in each period `per`; zero counts as one.
     pub fn new(requests: u32, per: Duration) -> Self {
         let burst = NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN);
         // No caller reaches one request per nanosecond.

@@ -1,4 +1,4 @@
-//! Puts the gateway's credential on a request, and once another one where the vendor refuses it.
+//! Middleware that adds the gateway's credential to a request, and repeats it once with another after a 401.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,44 +6,28 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderName, StatusCode};
-use tower::{Layer, Service, ServiceExt};
+use tower::{Service, ServiceExt};
 
 use super::credentials::{Credentials, Key};
 use super::transport::{Reply, TransportError, UpstreamRequest};
 
-/// Authorizes every exchange of the service below, which must be what puts it on the wire: each attempt of a retry
-/// above gets the credential of its own moment. A 401 is repeated at most once, with another credential and before the
-/// same deadline. Answers come up without the credential, should the vendor have echoed it.
-#[derive(Debug, Clone)]
-pub struct AuthorizeLayer {
+/// Authorizes every request of the inner service. Stands below the retries, so that each attempt has the current
+/// credential. A 401 is repeated at most once, with another credential and before the same deadline. A credential that
+/// the vendor echoes is removed from the response.
+#[derive(Debug)]
+pub struct Authorize<S> {
+    inner: S,
     header: HeaderName,
     credentials: Credentials,
 }
 
-impl AuthorizeLayer {
-    /// A layer that sends `credentials` in this header.
-    pub fn new(header: HeaderName, credentials: Credentials) -> Self {
-        AuthorizeLayer { header, credentials }
-    }
-}
-
-impl<S> Layer<S> for AuthorizeLayer {
-    type Service = Authorize<S>;
-
-    fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize { layer: self.clone(), inner }
-    }
-}
-
-/// See [`AuthorizeLayer`].
-#[derive(Debug)]
-pub struct Authorize<S> {
-    layer: AuthorizeLayer,
-    inner: S,
-}
-
 impl<S> Authorize<S> {
-    /// The service below.
+    /// A service that sends `credentials` in `header` to `inner`.
+    pub fn new(inner: S, header: HeaderName, credentials: Credentials) -> Self {
+        Authorize { inner, header, credentials }
+    }
+
+    /// The inner service.
     pub fn inner(&self) -> &S {
         &self.inner
     }
@@ -63,19 +47,19 @@ where
     }
 
     fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
-        Box::pin(exchange_with(&self.layer, &self.inner, exchange))
+        Box::pin(authorized(&self.header, &self.credentials, &self.inner, exchange))
     }
 }
 
-async fn exchange_with<S>(
-    layer: &AuthorizeLayer,
+async fn authorized<S>(
+    header: &HeaderName,
+    credentials: &Credentials,
     mut inner: S,
     exchange: UpstreamRequest,
 ) -> Result<Reply, TransportError>
 where
     S: Service<UpstreamRequest, Response = Reply, Error = TransportError>,
 {
-    let AuthorizeLayer { header, credentials } = layer;
     let deadline = exchange.deadline.clone();
     let key = credentials.current(&deadline).await?;
     let repeat = credentials.is_renewable().then(|| exchange.clone());

@@ -1,5 +1,5 @@
-//! The circuit breaker's arithmetic: when an upstream that fails is left alone, and when it is tried again. No clock,
-//! no lock, no randomness: what it needs is an argument.
+//! State machine of the circuit breaker: opens after failures, and tries again after a pause. Pure: time and jitter are
+//! arguments.
 
 use std::time::Duration;
 
@@ -7,55 +7,55 @@ use tokio::time::Instant;
 
 use crate::settings::Circuit;
 
-/// Parts of the window that are forgotten one after the other.
+/// Number of slots of the sliding window.
 const SLOTS: u64 = 10;
-/// The share of the pause by which it may be longer, so that many gateways do not come back together.
+/// Maximum jitter as a fraction of the pause, so that many gateways do not try again at the same time.
 const JITTER: f64 = 0.1;
 
-/// What a call says about the vendor.
+/// Judgement of a call's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It answered.
-    Good,
-    /// It failed.
-    Bad,
-    /// It answered that it wants fewer requests: neither good nor bad, but alive.
-    Limited,
-    /// Nothing: the call did not get so far, or nobody waited for its end.
-    Nothing,
+    /// The vendor answered.
+    Success,
+    /// The vendor failed.
+    Failure,
+    /// The vendor answered 429: it works, and is not counted.
+    RateLimited,
+    /// The call says nothing about the vendor: it was not sent, or was cancelled.
+    Ignored,
 }
 
-/// OpenReason the upstream is left alone.
+/// Reason for refusing calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OpenReason {
-    /// It failed too often.
+    /// The vendor failed too often.
     Failing,
-    /// It asked for it with a 503.
+    /// The vendor answered 503 with `Retry-After`.
     Unavailable,
-    /// It asked for it with a 429.
+    /// The vendor answered 429 with `Retry-After`.
     RateLimited,
 }
 
-/// No call now.
+/// Refusal of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused {
-    pub(super) why: OpenReason,
-    /// When to come back.
+    pub(super) reason: OpenReason,
+    /// Time until the next call may be admitted.
     pub(super) wait: Duration,
 }
 
-/// What the machine does just now.
+/// State of a circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CircuitState {
-    /// Calls go through.
+    /// Calls are admitted.
     Closed,
     /// Calls are refused.
     Open,
-    /// One call at a time is let through to see.
+    /// One call at a time is admitted as a probe.
     HalfOpen,
 }
 
-/// A call was let through. A ticket from before the last change of state says nothing about the state after it.
+/// An admitted call. Its outcome is ignored if the state has changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Admission(u64);
 
@@ -70,17 +70,17 @@ enum State {
 pub(super) struct Breaker {
     rules: Circuit,
     state: State,
-    /// Rises with every change of state.
-    era: u64,
-    /// Failures without a success between them.
-    streak: u32,
+    /// Number of changes of state.
+    epoch: u64,
+    /// Consecutive failures.
+    failures: u32,
     window: Window,
-    /// How long it was open the last time.
+    /// Last pause, without its jitter.
     penalty: Option<Duration>,
-    /// Until when the vendor asked to be left alone.
+    /// End and reason of a pause that the vendor asked for.
     held: Option<(Instant, OpenReason)>,
-    /// How often it asked without a success between.
-    asked: u32,
+    /// Consecutive responses with `Retry-After`.
+    holds: u32,
 }
 
 impl Breaker {
@@ -88,12 +88,12 @@ impl Breaker {
         Breaker {
             rules,
             state: State::Closed { since: now },
-            era: 0,
-            streak: 0,
+            epoch: 0,
+            failures: 0,
             window: Window::new(rules.window, now),
             penalty: None,
             held: None,
-            asked: 0,
+            holds: 0,
         }
     }
 
@@ -106,86 +106,84 @@ impl Breaker {
         }
     }
 
-    /// Asks for a call. Whoever gets a ticket says in the end what became of it. A pause that the vendor asked for is
-    /// not for who was honors_retry_after: others were told of a later time, but this one waited for its own.
+    /// Requests admission. The holder must report the outcome. `honors_retry_after` skips a pause that the vendor asked
+    /// for, because this request already waited for its own.
     pub(super) fn admit(&mut self, now: Instant, honors_retry_after: bool) -> Result<Admission, Refused> {
-        if let Some((until, why)) = self.held.filter(|_| !honors_retry_after) {
+        if let Some((until, reason)) = self.held.filter(|_| !honors_retry_after) {
             if now < until {
-                return Err(Refused { why, wait: until - now });
+                return Err(Refused { reason, wait: until - now });
             }
-            // The vendor named the moment: from then on it is asked as before, not tried out.
+            // The vendor named the end of its pause, so no probe is needed.
             self.held = None;
         }
         match &mut self.state {
             State::Closed { .. } => {}
             State::Open { until } if now < *until => {
-                return Err(Refused { why: OpenReason::Failing, wait: *until - now });
+                return Err(Refused { reason: OpenReason::Failing, wait: *until - now });
             }
             State::Open { .. } => self.change(State::HalfOpen { probing: true }),
             State::HalfOpen { probing: true } => {
-                return Err(Refused { why: OpenReason::Failing, wait: Duration::ZERO });
+                return Err(Refused { reason: OpenReason::Failing, wait: Duration::ZERO });
             }
             State::HalfOpen { probing } => *probing = true,
         }
-        Ok(Admission(self.era))
+        Ok(Admission(self.epoch))
     }
 
-    /// The vendor asked to be left alone for so long; `open_for_max` is the most that it gets. It speaks to whoever it
-    /// answers: only when it has said so to `failures` requests in a row is it taken to mean everybody.
-    pub(super) fn hold(&mut self, now: Instant, wait: Duration, why: OpenReason) {
-        self.asked = self.asked.saturating_add(1);
+    /// Pauses for the vendor's `Retry-After`, at most `open_for_max`, once `failures` consecutive responses had one: a
+    /// single one may be meant for its request only.
+    pub(super) fn hold(&mut self, now: Instant, wait: Duration, reason: OpenReason) {
+        self.holds = self.holds.saturating_add(1);
         let until = now + wait.min(self.rules.open_for_max);
-        let means_everybody = self.rules.failures > 0 && self.asked >= self.rules.failures;
-        if means_everybody && self.held.is_none_or(|(other, _)| other < until) {
-            self.held = Some((until, why));
+        let is_general = self.rules.failures > 0 && self.holds >= self.rules.failures;
+        if is_general && self.held.is_none_or(|(other, _)| other < until) {
+            self.held = Some((until, reason));
         }
     }
 
-    /// Takes the end of a call; `jitter` is a random number from 0 to 1. Says for how long the circuit opened, if it
-    /// did.
+    /// Records the outcome of a call; `jitter` is a random number from 0 to 1. Returns the pause if the circuit opens.
     pub(super) fn record(
         &mut self,
         now: Instant,
-        ticket: Admission,
+        admission: Admission,
         verdict: Verdict,
         jitter: f64,
     ) -> Option<Duration> {
-        if ticket != Admission(self.era) {
+        if admission != Admission(self.epoch) {
             return None;
         }
-        if verdict == Verdict::Good {
-            self.asked = 0;
+        if verdict == Verdict::Success {
+            self.holds = 0;
         }
         match (&mut self.state, verdict) {
-            (State::HalfOpen { probing }, Verdict::Nothing) => *probing = false,
-            (State::HalfOpen { .. }, Verdict::Bad) => return Some(self.open(now, true, jitter)),
-            (State::HalfOpen { .. }, Verdict::Good | Verdict::Limited) => self.close(now),
-            (State::Closed { .. }, Verdict::Good) => {
-                self.streak = 0;
+            (State::HalfOpen { probing }, Verdict::Ignored) => *probing = false,
+            (State::HalfOpen { .. }, Verdict::Failure) => return Some(self.open(now, true, jitter)),
+            (State::HalfOpen { .. }, Verdict::Success | Verdict::RateLimited) => self.close(now),
+            (State::Closed { .. }, Verdict::Success) => {
+                self.failures = 0;
                 self.window.add(now, true);
             }
-            (State::Closed { since }, Verdict::Bad) => {
-                self.streak = self.streak.saturating_add(1);
-                let soon = now - *since < self.rules.window;
+            (State::Closed { since }, Verdict::Failure) => {
+                self.failures = self.failures.saturating_add(1);
+                let again = now - *since < self.rules.window;
                 self.window.add(now, false);
-                if self.trips() {
-                    return Some(self.open(now, soon, jitter));
+                if self.is_tripped() {
+                    return Some(self.open(now, again, jitter));
                 }
             }
-            (State::Closed { .. }, Verdict::Limited | Verdict::Nothing) | (State::Open { .. }, _) => {}
+            (State::Closed { .. }, Verdict::RateLimited | Verdict::Ignored) | (State::Open { .. }, _) => {}
         }
         None
     }
 
-    fn trips(&self) -> bool {
-        let (good, all) = self.window.sums();
-        (self.rules.failures > 0 && self.streak >= self.rules.failures)
+    fn is_tripped(&self) -> bool {
+        let (successes, all) = self.window.sums();
+        (self.rules.failures > 0 && self.failures >= self.rules.failures)
             || (all >= u64::from(self.rules.min_requests)
-                && (good as f64) < self.rules.success_rate * all as f64)
+                && (successes as f64) < self.rules.success_rate * all as f64)
     }
 
-    /// Opens, for twice as long as the last time if that was not long ago: an upstream that comes and goes is not
-    /// taken for a new one each time.
+    /// Opens; `again` doubles the last pause, so that a vendor that keeps failing is tried less often.
     fn open(&mut self, now: Instant, again: bool, jitter: f64) -> Duration {
         let penalty = match self.penalty {
             Some(last) if again => (last * 2).min(self.rules.open_for_max),
@@ -198,25 +196,25 @@ impl Breaker {
     }
 
     fn close(&mut self, now: Instant) {
-        self.streak = 0;
+        self.failures = 0;
         self.window = Window::new(self.rules.window, now);
         self.change(State::Closed { since: now });
     }
 
     fn change(&mut self, state: State) {
         self.state = state;
-        self.era += 1;
+        self.epoch += 1;
     }
 }
 
-/// Counts of the last while.
+/// Counts of a sliding window of time.
 #[derive(Debug)]
 struct Window {
     start: Instant,
     slot: Duration,
-    /// The slot of the last addition, counted from the start.
+    /// Number of the newest slot, counted from the start.
     at: u64,
-    /// Good and bad; the slot's number modulo their count is the place.
+    /// Successes and failures; a slot's index is its number modulo [`SLOTS`].
     slots: [(u32, u32); SLOTS as usize],
 }
 
@@ -226,25 +224,25 @@ impl Window {
         Window { start, slot, at: 0, slots: [(0, 0); SLOTS as usize] }
     }
 
-    fn add(&mut self, now: Instant, good: bool) {
+    fn add(&mut self, now: Instant, success: bool) {
         let at = (now - self.start).as_nanos() / self.slot.as_nanos();
         let at = u64::try_from(at).unwrap_or(u64::MAX).max(self.at);
-        for gone in (self.at + 1..=at).take(SLOTS as usize) {
-            if let Some(slot) = self.slots.get_mut((gone % SLOTS) as usize) {
+        for expired in (self.at + 1..=at).take(SLOTS as usize) {
+            if let Some(slot) = self.slots.get_mut((expired % SLOTS) as usize) {
                 *slot = (0, 0);
             }
         }
         self.at = at;
-        if let Some((goods, bads)) = self.slots.get_mut((at % SLOTS) as usize) {
-            let count = if good { goods } else { bads };
+        if let Some((successes, failures)) = self.slots.get_mut((at % SLOTS) as usize) {
+            let count = if success { successes } else { failures };
             *count = count.saturating_add(1);
         }
     }
 
-    /// Good ones, and all.
+    /// Numbers of successes and of all calls.
     fn sums(&self) -> (u64, u64) {
-        self.slots.iter().fold((0, 0), |(goods, all), (good, bad)| {
-            (goods + u64::from(*good), all + u64::from(*good) + u64::from(*bad))
+        self.slots.iter().fold((0, 0), |(successes, all), (success, failure)| {
+            (successes + u64::from(*success), all + u64::from(*success) + u64::from(*failure))
         })
     }
 }

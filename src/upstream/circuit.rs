@@ -1,4 +1,4 @@
-//! The circuit breaker as middleware: asks before each attempt, judges its end.
+//! Circuit breaker as middleware: requests admission for each attempt, and judges its outcome.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::breaker::{Admission, Breaker, CircuitState, OpenReason, Refused, Verdict};
 use super::gate::Gated;
@@ -20,7 +20,7 @@ use crate::settings;
 use crate::types::code::ProxyError;
 use crate::types::retry_after;
 
-/// One upstream's circuit. A clone is the same circuit.
+/// Circuit of one upstream. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Circuit(Arc<Shared>);
 
@@ -34,13 +34,13 @@ struct Shared {
 
 impl Circuit {
     pub(super) fn new(upstream: Arc<str>, rules: settings::Circuit) -> Self {
-        // From now on it is known when this process sleeps.
-        let _ = stall::watch();
+        // Stalls before the first call to `judge` must be seen too.
+        let _ = stall::detector();
         let breaker = Mutex::new(Breaker::new(rules, Instant::now()));
         Circuit(Arc::new(Shared { upstream, breaker, opened: AtomicU64::new(0), refused: AtomicU64::new(0) }))
     }
 
-    /// What it does just now, how often it opened, and how many calls it refused.
+    /// Current state, number of times it opened, and number of refused calls.
     pub(super) fn stats(&self) -> (CircuitState, u64, u64) {
         let state = self.breaker().state(Instant::now());
         (state, self.0.opened.load(Relaxed), self.0.refused.load(Relaxed))
@@ -53,49 +53,51 @@ impl Circuit {
     fn admit(&self, honors_retry_after: bool) -> Result<Call<'_>, TransportError> {
         let admitted = self.breaker().admit(Instant::now(), honors_retry_after);
         match admitted {
-            Ok(ticket) => Ok(Call { circuit: self, ticket: Some(ticket) }),
+            Ok(admission) => Ok(Call { circuit: self, admission: Some(admission) }),
             Err(refused) => {
                 self.0.refused.fetch_add(1, Relaxed);
-                Err(trouble(refused))
+                Err(refused.into())
             }
         }
     }
 }
 
-fn trouble(refused: Refused) -> TransportError {
-    let seconds = retry_after::ceil_secs(refused.wait);
-    let (kind, detail) = match refused.why {
-        OpenReason::Failing => (
-            TransportErrorKind::Unavailable,
-            "The vendor failed too often of late and is left alone for a while",
-        ),
-        OpenReason::Unavailable => {
-            (TransportErrorKind::Unavailable, "The vendor asked to be left alone for a while (503)")
-        }
-        OpenReason::RateLimited => {
-            (TransportErrorKind::RateLimited, "The vendor asked for fewer requests (429)")
-        }
-    };
-    TransportError::shed(kind, ProxyError::DestinationUnavailable, seconds, detail)
+impl From<Refused> for TransportError {
+    fn from(refused: Refused) -> Self {
+        let seconds = retry_after::ceil_secs(refused.wait);
+        let (kind, detail) = match refused.reason {
+            OpenReason::Failing => (
+                TransportErrorKind::Unavailable,
+                "The vendor failed too often of late and is left alone for a while",
+            ),
+            OpenReason::Unavailable => {
+                (TransportErrorKind::Unavailable, "The vendor asked to be left alone for a while (503)")
+            }
+            OpenReason::RateLimited => {
+                (TransportErrorKind::RateLimited, "The vendor asked for fewer requests (429)")
+            }
+        };
+        TransportError::shed(kind, ProxyError::DestinationUnavailable, seconds, detail)
+    }
 }
 
-/// A call that was let through. Dropped before its end (the caller hung up), it frees its place and says nothing.
+/// An admitted call. Dropped before its end, because the caller hung up, it counts as [`Verdict::Ignored`].
 #[derive(Debug)]
 struct Call<'a> {
     circuit: &'a Circuit,
-    ticket: Option<Admission>,
+    admission: Option<Admission>,
 }
 
 impl Call<'_> {
     fn end(&mut self, verdict: Verdict, hold: Option<(Duration, OpenReason)>) {
-        let Some(ticket) = self.ticket.take() else { return };
+        let Some(admission) = self.admission.take() else { return };
         let now = Instant::now();
-        let jitter = if verdict == Verdict::Bad { fastrand::f64() } else { 0.0 };
+        let jitter = if verdict == Verdict::Failure { fastrand::f64() } else { 0.0 };
         let mut breaker = self.circuit.breaker();
         let before = breaker.state(now);
-        let opened = breaker.record(now, ticket, verdict, jitter);
-        if let Some((wait, why)) = hold {
-            breaker.hold(now, wait, why);
+        let opened = breaker.record(now, admission, verdict, jitter);
+        if let Some((wait, reason)) = hold {
+            breaker.hold(now, wait, reason);
         }
         let after = breaker.state(now);
         drop(breaker);
@@ -112,67 +114,55 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.end(Verdict::Nothing, None);
+        self.end(Verdict::Ignored, None);
     }
 }
 
-/// What the end of a call says about the vendor, and for how long it asked to be left alone.
+/// Verdict on the outcome of a call that began at `begun`, and the vendor's `Retry-After` with its reason.
 fn judge(
     result: &Result<Reply, TransportError>,
     begun: std::time::Instant,
 ) -> (Verdict, Option<(Duration, OpenReason)>) {
-    let wait = |reply: &Reply, why| {
-        Some((Duration::from_secs(retry_after::seconds(reply.response.headers())?), why))
+    let wait = |reply: &Reply, reason| {
+        Some((Duration::from_secs(retry_after::seconds(reply.response.headers())?), reason))
     };
     match result {
         Ok(reply) => match reply.status() {
-            StatusCode::TOO_MANY_REQUESTS => (Verdict::Limited, wait(reply, OpenReason::RateLimited)),
-            StatusCode::SERVICE_UNAVAILABLE => (Verdict::Bad, wait(reply, OpenReason::Unavailable)),
-            status if status.as_u16() >= 500 => (Verdict::Bad, None),
-            // The caller's faults, and the credential's: the vendor works.
-            _ => (Verdict::Good, None),
+            StatusCode::TOO_MANY_REQUESTS => (Verdict::RateLimited, wait(reply, OpenReason::RateLimited)),
+            StatusCode::SERVICE_UNAVAILABLE => (Verdict::Failure, wait(reply, OpenReason::Unavailable)),
+            status if status.as_u16() >= 500 => (Verdict::Failure, None),
+            // Faults of the caller or of the credential.
+            _ => (Verdict::Success, None),
         },
-        Err(trouble) => {
-            let verdict = match trouble.kind {
-                // Ours or the token endpoint's, not the vendor's.
+        Err(error) => {
+            let verdict = match error.kind {
+                // Errors of the gateway or of the token endpoint.
                 TransportErrorKind::Full
                 | TransportErrorKind::RateLimited
                 | TransportErrorKind::Unauthenticated
                 | TransportErrorKind::UnexpectedStatus
-                | TransportErrorKind::Shutdown => Verdict::Nothing,
-                // Said at once and at no cost to anyone: an open circuit would only hide the reason.
-                TransportErrorKind::Unreachable if trouble.is_plain_refusal() => Verdict::Nothing,
-                // It may have answered in time, and nobody was there to see it.
-                TransportErrorKind::Timeout if stall::slept_since(begun) => Verdict::Nothing,
+                | TransportErrorKind::Shutdown => Verdict::Ignored,
+                // Costs no time: an open circuit would only hide the reason.
+                TransportErrorKind::Unreachable if error.is_immediate_refusal() => Verdict::Ignored,
+                // The vendor may have answered in time while this process stood still.
+                TransportErrorKind::Timeout if stall::since(begun) => Verdict::Ignored,
                 TransportErrorKind::Timeout
                 | TransportErrorKind::Unreachable
                 | TransportErrorKind::Invalid
                 | TransportErrorKind::Unavailable
-                | TransportErrorKind::Failed => Verdict::Bad,
-                TransportErrorKind::TooLarge => Verdict::Good,
+                | TransportErrorKind::Failed => Verdict::Failure,
+                TransportErrorKind::TooLarge => Verdict::Success,
             };
             (verdict, None)
         }
     }
 }
 
-/// Puts [`Guarded`] around a service.
-#[derive(Debug, Clone)]
-pub(super) struct CircuitLayer(pub(super) Circuit);
-
-impl<S> Layer<S> for CircuitLayer {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, circuit: self.0.clone() }
-    }
-}
-
-/// Calls what is inside only while the circuit lets it.
+/// Calls the inner service only while the circuit admits it.
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
-    inner: S,
-    circuit: Circuit,
+    pub(super) inner: S,
+    pub(super) circuit: Circuit,
 }
 
 impl<'a, S> Service<UpstreamRequest> for &'a Guarded<S>
@@ -181,7 +171,7 @@ where
 {
     type Response = Reply;
     type Error = TransportError;
-    type Future = Gated<WatchedFile<'a, <&'a S as Service<UpstreamRequest>>::Future>>;
+    type Future = Gated<Guarding<'a, <&'a S as Service<UpstreamRequest>>::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         (&self.inner).poll_ready(cx)
@@ -189,10 +179,10 @@ where
 
     fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
         match self.circuit.admit(exchange.honors_retry_after) {
-            Err(trouble) => Gated::refused(trouble),
+            Err(error) => Gated::refused(error),
             Ok(call) => {
                 let begun = std::time::Instant::now();
-                let inner = WatchedFile { inner: (&self.inner).call(exchange), call, begun };
+                let inner = Guarding { inner: (&self.inner).call(exchange), call, begun };
                 Gated::Passed { inner }
             }
         }
@@ -200,9 +190,9 @@ where
 }
 
 pin_project! {
-    /// A call whose end will be judged.
+    /// An admitted call in progress.
     #[derive(Debug)]
-    pub(super) struct WatchedFile<'a, F> {
+    pub(super) struct Guarding<'a, F> {
         #[pin]
         inner: F,
         call: Call<'a>,
@@ -210,7 +200,7 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Result<Reply, TransportError>>> Future for WatchedFile<'_, F> {
+impl<F: Future<Output = Result<Reply, TransportError>>> Future for Guarding<'_, F> {
     type Output = Result<Reply, TransportError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

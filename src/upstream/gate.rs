@@ -1,4 +1,4 @@
-//! The answer of a middleware that either lets an exchange through or refuses it at once; no box, no allocation.
+//! Future of a middleware that either passes a request on or refuses it at once, without an allocation.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,18 +9,18 @@ use pin_project_lite::pin_project;
 use super::transport::{Reply, TransportError};
 
 pin_project! {
-    /// A refusal, or the answer of what is inside.
+    /// A refusal, or the future of the inner service.
     #[project = GatedProjection]
     #[derive(Debug)]
     pub(super) enum Gated<F> {
-        Refused { trouble: Option<TransportError> },
+        Refused { error: Option<TransportError> },
         Passed { #[pin] inner: F },
     }
 }
 
 impl<F> Gated<F> {
-    pub(super) fn refused(trouble: TransportError) -> Self {
-        Gated::Refused { trouble: Some(trouble) }
+    pub(super) fn refused(error: TransportError) -> Self {
+        Gated::Refused { error: Some(error) }
     }
 }
 
@@ -30,9 +30,9 @@ impl<F: Future<Output = Result<Reply, TransportError>>> Future for Gated<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             GatedProjection::Passed { inner } => inner.poll(cx),
-            // Taken once: a future that is done is not polled again.
-            GatedProjection::Refused { trouble } => {
-                trouble.take().map_or(Poll::Pending, |trouble| Poll::Ready(Err(trouble)))
+            // A future that is ready is not polled again.
+            GatedProjection::Refused { error } => {
+                error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Counts and times what goes out to a vendor, one by one: attempts, not updates.
+//! Middleware that counts and times each attempt at a vendor.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,31 +8,19 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::transport::{Reply, TransportError, UpstreamRequest};
 use crate::telemetry::traffic::Traffic;
 
-/// The error of an exchange whose end nobody waited for.
+/// Error type of an attempt that was cancelled.
 const CANCELLED: &str = "cancelled";
 
-/// Puts [`Measured`] around a service.
-#[derive(Debug, Clone)]
-pub(super) struct MeasureLayer(pub(super) Arc<Traffic>);
-
-impl<S> Layer<S> for MeasureLayer {
-    type Service = Measured<S>;
-
-    fn layer(&self, inner: S) -> Measured<S> {
-        Measured { inner, traffic: Arc::clone(&self.0) }
-    }
-}
-
-/// Counts every exchange of the service below.
+/// Counts and times every request of the inner service.
 #[derive(Debug)]
 pub(super) struct Measured<S> {
-    inner: S,
-    traffic: Arc<Traffic>,
+    pub(super) inner: S,
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl<'a, S> Service<UpstreamRequest> for &'a Measured<S>
@@ -56,7 +44,7 @@ where
 }
 
 pin_project! {
-    /// An exchange under way.
+    /// A request in progress. Dropped before its end it counts as cancelled.
     #[derive(Debug)]
     pub(super) struct Measuring<'a, F> {
         #[pin]
@@ -86,9 +74,9 @@ impl<F: Future<Output = Result<Reply, TransportError>>> Future for Measuring<'_,
         *this.done = true;
         let (status, error) = match &result {
             Ok(reply) => (Some(reply.status()), None),
-            Err(trouble) => {
-                let status = trouble.status.and_then(|status| StatusCode::from_u16(status).ok());
-                (status, Some(trouble.proxy_error.as_str()))
+            Err(error) => {
+                let status = error.status.and_then(|status| StatusCode::from_u16(status).ok());
+                (status, Some(error.proxy_error.as_str()))
             }
         };
         this.traffic.sent(this.method, status, error, this.started.elapsed());

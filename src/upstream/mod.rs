@@ -1,4 +1,4 @@
-//! One vendor account: the way there, and everything that can go wrong on it. It moves bytes, not conversations.
+//! One vendor account: connections, credential, retries, circuit breaker and limits. Moves bytes, not conversations.
 
 mod authorize;
 mod breaker;
@@ -12,7 +12,7 @@ mod retry_budget;
 mod stall;
 pub mod transport;
 
-pub use authorize::{Authorize, AuthorizeLayer};
+pub use authorize::Authorize;
 pub use breaker::CircuitState;
 pub use retry::RetryStats;
 
@@ -26,38 +26,39 @@ use tokio::sync::Semaphore;
 use tower::retry::Retry;
 use tower::{ServiceBuilder, ServiceExt};
 
-use self::circuit::{Circuit, CircuitLayer, Guarded};
+use self::circuit::{Circuit, Guarded};
 use self::credentials::Credentials;
-use self::measure::{MeasureLayer, Measured};
-use self::rate_limit::{Bucket, RateLimitLayer, RateLimited};
+use self::measure::Measured;
+use self::rate_limit::{Bucket, RateLimited};
 use self::retry::{Policy, Retries};
 use self::transport::{Client, Reply, TransportError, UpstreamRequest};
 use crate::settings;
 use crate::telemetry::traffic::Traffic;
+use crate::types::build_error::BuildError;
 use crate::types::deadline::Deadline;
 
-/// What every attempt goes through. Its services are called by reference: an exchange copies none of them.
+/// Middleware of every attempt, outermost first. Called by reference, so that a request clones no service.
 type Stack = Guarded<RateLimited<Authorize<Measured<Client>>>>;
 
-/// A configured upstream at work. Cheap to share; lives as long as its configuration does.
+/// A configured upstream. Shared by [`Arc`]; lives as long as its configuration.
 #[derive(Debug)]
 pub struct Upstream {
-    /// Its name, as logs and metrics share it.
+    /// Name in logs and metrics.
     pub name: Arc<str>,
-    /// What the configuration says.
+    /// Its configuration.
     pub settings: settings::Upstream,
     /// The gateway's credential at this vendor.
     pub credentials: Credentials,
-    /// What goes through it.
+    /// Its request metrics.
     pub traffic: Arc<Traffic>,
-    /// Since when it is at work.
+    /// Time of its construction.
     pub since: SystemTime,
     stack: Stack,
     client: Client,
     retries: Retries,
     circuit: Circuit,
     bucket: Bucket,
-    places: Semaphore,
+    permits: Semaphore,
     shed: AtomicU64,
 }
 
@@ -70,34 +71,37 @@ pub struct Exchanged {
     pub waited: Duration,
 }
 
-/// What an upstream is doing and what it did since its configuration was taken.
+/// State of an upstream, and its counters since its construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
-    /// Exchanges under way, pauses between attempts included.
+    /// Requests in flight, those in a pause between attempts included.
     pub in_flight: u64,
-    /// Exchanges refused because `max_in_flight` were under way.
+    /// Requests refused because `max_in_flight` were in flight.
     pub shed: u64,
-    /// Attempts refused because of `rate_limit`.
+    /// Attempts refused by `rate_limit`.
     pub rate_limited: u64,
-    /// Further attempts, by their reason.
+    /// Retries, by reason.
     pub retries: RetryStats,
-    /// How many could be made just now before the budget is used up.
+    /// Number of retries that the budget allows now.
     pub retry_budget: u64,
-    /// The circuit just now.
+    /// State of the circuit.
     pub circuit: CircuitState,
-    /// How often the circuit opened.
+    /// Number of times that the circuit opened.
     pub circuit_opened: u64,
     /// Attempts refused because the circuit was open.
     pub circuit_refused: u64,
     /// Connections made.
     pub connections: u64,
-    /// Attempts to make a connection that failed.
+    /// Failed attempts to connect.
     pub connections_failed: u64,
 }
 
 impl Upstream {
-    /// Prepares the way to a vendor, which counts into `traffic`; connects to nothing yet.
-    pub fn new(settings: settings::Upstream, traffic: Arc<Traffic>) -> Result<Self, String> {
+    /// Prepares an upstream that counts into `traffic`, without a connection yet.
+    ///
+    /// # Errors
+    /// A key of the upstream that cannot be used.
+    pub fn new(settings: settings::Upstream, traffic: Arc<Traffic>) -> Result<Self, BuildError> {
         let client = Client::new(&settings)?;
         let credentials = Credentials::new(&settings)?;
         let header = settings.vendor.spec().credential.header();
@@ -105,18 +109,18 @@ impl Upstream {
         let retries = Retries::new(&settings);
         let circuit = Circuit::new(Arc::clone(&name), settings.circuit);
         let bucket = Bucket::new(settings.rate_limit);
-        // A request sees the first line first.
+        // A request passes the layers in this order.
         let stack = ServiceBuilder::new()
-            // Before the limit: what is not sent anyhow does not use the limit up.
-            .layer(CircuitLayer(circuit.clone()))
-            // It counts what is sent, and what it refuses asks for no credential.
-            .layer(RateLimitLayer(bucket.clone()))
-            // Every attempt has the credential of its own moment, and nothing above sees one.
-            .layer(AuthorizeLayer::new(header, credentials.clone()))
-            // Innermost: what goes out is counted, the repeat after a 401 too.
-            .layer(MeasureLayer(Arc::clone(&traffic)))
+            // Before the limit: a refused attempt takes nothing from it.
+            .layer_fn(|inner| Guarded { inner, circuit: circuit.clone() })
+            // Before the credential: a refused attempt fetches no token.
+            .layer_fn(|inner| RateLimited { inner, bucket: bucket.clone() })
+            // Each attempt has the current credential, and no layer above sees it.
+            .layer_fn(|inner| Authorize::new(inner, header.clone(), credentials.clone()))
+            // Innermost: counts the repeat after a 401 too.
+            .layer_fn(|inner| Measured { inner, traffic: Arc::clone(&traffic) })
             .service(client.clone());
-        let places = Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS));
+        let permits = Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS));
         Ok(Upstream {
             name,
             settings,
@@ -128,7 +132,7 @@ impl Upstream {
             retries,
             circuit,
             bucket,
-            places,
+            permits,
             shed: AtomicU64::new(0),
         })
     }
@@ -142,23 +146,22 @@ impl Upstream {
     }
 
     async fn attempts(&self, request: UpstreamRequest) -> Result<Reply, TransportError> {
-        // One slow vendor never takes what the others need. Full is said at once: a queue would only make every caller
-        // slow. An exchange holds its place while it pauses.
-        let Ok(_place) = self.places.try_acquire() else {
+        // One slow vendor must not take all of the gateway. No queue: it would only make every caller slow. The permit is
+        // held during pauses between attempts.
+        let Ok(_permit) = self.permits.try_acquire() else {
             self.shed.fetch_add(1, Relaxed);
             return Err(TransportError::full(self.settings.max_in_flight));
         };
-        // Around the circuit and the limit, so that both see every attempt: what is open or over the limit is not tried
-        // again.
+        // Outside the circuit and the limit, so that both see every attempt.
         Retry::new(Policy::new(&self.retries), &self.stack).oneshot(request).await
     }
 
-    /// What it is doing and what it did.
+    /// State and counters of the upstream.
     pub fn stats(&self) -> Stats {
         let (circuit, circuit_opened, circuit_refused) = self.circuit.stats();
         let (connections, connections_failed) = self.client.connections();
         Stats {
-            in_flight: self.settings.max_in_flight.saturating_sub(self.places.available_permits()) as u64,
+            in_flight: self.settings.max_in_flight.saturating_sub(self.permits.available_permits()) as u64,
             shed: self.shed.load(Relaxed),
             rate_limited: self.bucket.refused(),
             retries: self.retries.stats(),

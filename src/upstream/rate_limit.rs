@@ -1,10 +1,10 @@
-//! The rate limit of one upstream: the gateway keeps to what the vendor publishes, so that the vendor need not say it.
+//! Rate limit of one upstream as middleware: keeps to the limit that the vendor publishes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::gate::Gated;
 use super::transport::{Reply, TransportError, TransportErrorKind, UpstreamRequest};
@@ -13,8 +13,7 @@ use crate::types::code::ProxyError;
 use crate::types::rate_limiter::RateLimiter;
 use crate::types::retry_after::ceil_secs;
 
-/// One upstream's bucket: as many requests at once as the rate has, then one whenever its share of the time is over.
-/// A clone is the same bucket.
+/// Rate limiter of one upstream, and its counter. Clones share both.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket(Arc<Shared>);
 
@@ -31,7 +30,7 @@ impl Bucket {
         Bucket(Arc::new(Shared { limiter, refused: AtomicU64::new(0) }))
     }
 
-    /// How many requests it refused.
+    /// Number of refused requests.
     pub(super) fn refused(&self) -> u64 {
         self.0.refused.load(Relaxed)
     }
@@ -51,23 +50,11 @@ impl Bucket {
     }
 }
 
-/// Puts [`RateLimited`] around a service.
-#[derive(Debug, Clone)]
-pub(super) struct RateLimitLayer(pub(super) Bucket);
-
-impl<S> Layer<S> for RateLimitLayer {
-    type Service = RateLimited<S>;
-
-    fn layer(&self, inner: S) -> RateLimited<S> {
-        RateLimited { inner, bucket: self.0.clone() }
-    }
-}
-
-/// Refuses at once what is over the limit; nothing waits here.
+/// Refuses requests over the limit at once; none waits.
 #[derive(Debug)]
 pub(super) struct RateLimited<S> {
-    inner: S,
-    bucket: Bucket,
+    pub(super) inner: S,
+    pub(super) bucket: Bucket,
 }
 
 impl<'a, S> Service<UpstreamRequest> for &'a RateLimited<S>
@@ -85,7 +72,7 @@ where
     fn call(&mut self, exchange: UpstreamRequest) -> Self::Future {
         match self.bucket.take() {
             Ok(()) => Gated::Passed { inner: (&self.inner).call(exchange) },
-            Err(trouble) => Gated::refused(trouble),
+            Err(error) => Gated::refused(error),
         }
     }
 }
@@ -103,9 +90,9 @@ mod tests {
         for _ in 0..4 {
             bucket.take().unwrap();
         }
-        let trouble = bucket.take().unwrap_err();
+        let error = bucket.take().unwrap_err();
         assert_eq!(
-            (trouble.kind, trouble.applied, trouble.retry_after),
+            (error.kind, error.applied, error.retry_after),
             (TransportErrorKind::RateLimited, Applied::No, Some(3))
         );
         tokio::time::advance(Duration::from_millis(2499)).await;

@@ -1,11 +1,11 @@
-//! Which attempts are worth another, and when.
+//! Retry policy: which attempts are repeated, and when.
 //!
-//! | came to nothing because of | another attempt |
+//! | outcome of an attempt | repeated |
 //! | --- | --- |
-//! | connecting, or the connection broke before the request was sent | yes |
+//! | not connected, or the connection broke before the request was sent | yes |
 //! | 429 or 503 with a `Retry-After` that fits the deadline | after that time |
-//! | an outcome that is unknown: broken or not HTTP after sending, 5xx | where `retry_unknown` says so, and for reads |
-//! | anything else: refused by the vendor, applied but unreadable, refused by the gateway itself | no |
+//! | unknown: the connection broke or the response was not HTTP after sending, 5xx | with `retry_unknown`, and reads |
+//! | anything else: refused by the vendor or the gateway, or applied but unreadable | no |
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,31 +21,31 @@ use crate::settings;
 use crate::types::code::Applied;
 use crate::types::retry_after;
 
-/// The first pause is at most this long, each further one at most twice the one before.
+/// Maximum of the first pause; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// RetryReason an attempt is repeated.
+/// Reason for repeating an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RetryReason {
     Unsent,
-    Asked(Duration),
+    RetryAfter(Duration),
     Unknown,
 }
 
-/// How often each reason led to another attempt.
+/// Numbers of repeated attempts, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetryStats {
-    /// Nothing had been sent.
+    /// Nothing was sent.
     pub unsent: u64,
-    /// The vendor had named a time to come back.
+    /// The vendor sent `Retry-After`.
     pub asked: u64,
-    /// The outcome was not known.
+    /// The outcome was unknown.
     pub unknown: u64,
-    /// There would have been another attempt, had the budget allowed it.
+    /// Not repeated, because the retry budget was used up.
     pub over_budget: u64,
 }
 
-/// One upstream's rules, budget and counters.
+/// Retry rules, budget and counters of one upstream.
 #[derive(Debug)]
 pub(super) struct Retries {
     max_attempts: u32,
@@ -79,16 +79,16 @@ impl Retries {
         }
     }
 
-    /// Further attempts that could be made just now.
+    /// Number of retries that the budget allows now.
     pub(super) fn budget(&self) -> u64 {
-        self.budget.left(Instant::now())
+        self.budget.available(Instant::now())
     }
 
     fn reason(&self, safe: bool, result: &Result<Reply, TransportError>) -> Option<RetryReason> {
-        // A read changes nothing, however often it is done.
+        // A read changes nothing.
         let retry_unknown = self.retry_unknown || safe;
         match result {
-            Err(trouble) => match (trouble.applied, trouble.kind) {
+            Err(error) => match (error.applied, error.kind) {
                 (Applied::No, TransportErrorKind::Unreachable | TransportErrorKind::Timeout) => {
                     Some(RetryReason::Unsent)
                 }
@@ -100,7 +100,7 @@ impl Retries {
                 if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
                     && let Some(seconds) = retry_after::seconds(reply.response.headers())
                 {
-                    return Some(RetryReason::Asked(Duration::from_secs(seconds)));
+                    return Some(RetryReason::RetryAfter(Duration::from_secs(seconds)));
                 }
                 (retry_unknown && status.is_server_error()).then_some(RetryReason::Unknown)
             }
@@ -108,13 +108,13 @@ impl Retries {
     }
 }
 
-/// The policy of one exchange: tower makes a copy for each.
+/// Retry state of one request.
 #[derive(Debug, Clone)]
 pub(super) struct Policy<'a> {
     retries: &'a Retries,
-    /// Attempts made.
+    /// Number of attempts made.
     attempts: u32,
-    /// One of them may have been applied.
+    /// An attempt may have been applied.
     maybe_applied: bool,
 }
 
@@ -123,23 +123,23 @@ impl<'a> Policy<'a> {
         Policy { retries, attempts: 0, maybe_applied: false }
     }
 
-    /// How long to wait before another attempt, if there is to be one.
+    /// Pause before the next attempt; `None` to stop.
     fn pause(
         &mut self,
         exchange: &mut UpstreamRequest,
         result: &Result<Reply, TransportError>,
     ) -> Option<Duration> {
-        let why = self.retries.reason(exchange.request.method().is_safe(), result)?;
+        let reason = self.retries.reason(exchange.request.method().is_safe(), result)?;
         if self.attempts >= self.retries.max_attempts {
             return None;
         }
         let jitter =
             (FIRST_PAUSE * 2u32.saturating_pow(self.attempts.saturating_sub(1))).mul_f64(fastrand::f64());
-        let pause = match why {
-            RetryReason::Asked(wait) => wait + jitter,
+        let pause = match reason {
+            RetryReason::RetryAfter(wait) => wait + jitter,
             RetryReason::Unsent | RetryReason::Unknown => jitter,
         };
-        // A wait that would pass the deadline is not begun.
+        // A pause that would end after the deadline is not begun.
         let now = Instant::now();
         if exchange.deadline.expired().is_some() || now + pause >= exchange.deadline.at().into() {
             return None;
@@ -148,13 +148,13 @@ impl<'a> Policy<'a> {
             self.retries.over_budget.fetch_add(1, Relaxed);
             return None;
         }
-        let count = match why {
+        let count = match reason {
             RetryReason::Unsent => &self.retries.unsent,
-            RetryReason::Asked(_) => &self.retries.asked,
+            RetryReason::RetryAfter(_) => &self.retries.asked,
             RetryReason::Unknown => &self.retries.unknown,
         };
         count.fetch_add(1, Relaxed);
-        exchange.honors_retry_after = matches!(why, RetryReason::Asked(_));
+        exchange.honors_retry_after = matches!(reason, RetryReason::RetryAfter(_));
         Some(pause)
     }
 }
@@ -172,18 +172,18 @@ impl tower::retry::Policy<UpstreamRequest, Reply, TransportError> for Policy<'_>
             self.maybe_applied |= !safe
                 && match result {
                     Ok(reply) => reply.status().is_server_error(),
-                    Err(trouble) => trouble.applied == Applied::Unknown,
+                    Err(error) => error.applied == Applied::Unknown,
                 };
             let deadline = exchange.deadline.clone();
-            // Cut off, the pause ends at once, and so does the attempt after it.
+            // A shutdown ends the pause and the next attempt.
             return Some(Box::pin(async move { _ = deadline.within(tokio::time::sleep(pause)).await }));
         }
-        // What the last attempt says of itself must not hide what an earlier one may have done.
+        // The outcome of the last attempt must not hide that an earlier one may have been applied.
         if self.maybe_applied {
             match result {
-                Err(trouble) if trouble.applied == Applied::No => {
-                    trouble.applied = Applied::Unknown;
-                    trouble.detail.push_str(" An earlier attempt may have been applied.");
+                Err(error) if error.applied == Applied::No => {
+                    error.applied = Applied::Unknown;
+                    error.detail.push_str(" An earlier attempt may have been applied.");
                 }
                 Ok(reply) if !reply.status().is_success() => {
                     reply.maybe_applied = true;
@@ -194,13 +194,13 @@ impl tower::retry::Policy<UpstreamRequest, Reply, TransportError> for Policy<'_>
         None
     }
 
-    /// The same bytes and the same headers for every attempt, `Idempotency-Key` included.
+    /// Clones the request, so that every attempt has the same body and headers, `Idempotency-Key` included.
     fn clone_request(&mut self, exchange: &UpstreamRequest) -> Option<UpstreamRequest> {
         if self.attempts == 0 {
             self.retries.budget.deposit();
         }
         self.attempts += 1;
-        // The last attempt keeps a copy too, or tower would not show its result to this policy.
+        // Also for the last attempt: without a clone tower does not call `retry`.
         (self.retries.max_attempts > 1).then(|| exchange.clone())
     }
 }

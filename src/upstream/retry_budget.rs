@@ -1,65 +1,65 @@
-//! How much may be repeated: a share of the requests, and a little in any case. Without it a vendor that is down gets
-//! several times its usual load just when it can bear none.
+//! Retry budget: limits retries to a fraction of requests plus a fixed reserve (Finagle's design), so that a failing
+//! vendor does not get a multiple of its usual load.
 //!
-//! (`tower::retry::budget::TpsBudget` lets up to twice its floor through, because its slots may be skipped.)
+//! `tower::retry::budget::TpsBudget` admits up to twice its reserve, because its slots may be skipped.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What one request adds: a fifth of an attempt.
-const SHARE: f64 = 0.2;
-/// Attempts in a second, and at once after a quiet while, that are always allowed.
-const FLOOR: f64 = 10.0;
-/// The most that requests can save up, for when many connections break together.
-const SAVED: f64 = 100.0;
+/// Retries added by each request.
+const PER_REQUEST: f64 = 0.2;
+/// Retries per second that are always allowed, and the burst of them.
+const RESERVE: f64 = 10.0;
+/// Maximum of retries that requests save up, for many connections that break together.
+const MAX_SAVED: f64 = 100.0;
 
-/// One upstream's budget.
+/// Retry budget of one upstream.
 #[derive(Debug)]
 pub(super) struct RetryBudget(Mutex<Tokens>);
 
 #[derive(Debug)]
 struct Tokens {
-    left: f64,
-    at: Instant,
+    available: f64,
+    refilled: Instant,
 }
 
 impl Tokens {
     fn refill(&mut self, now: Instant) {
-        let passed: Duration = now.saturating_duration_since(self.at);
-        self.at = now;
-        if self.left < FLOOR {
-            self.left = (self.left + passed.as_secs_f64() * FLOOR).min(FLOOR);
+        let passed: Duration = now.saturating_duration_since(self.refilled);
+        self.refilled = now;
+        if self.available < RESERVE {
+            self.available = (self.available + passed.as_secs_f64() * RESERVE).min(RESERVE);
         }
     }
 }
 
 impl RetryBudget {
     pub(super) fn new(now: Instant) -> Self {
-        RetryBudget(Mutex::new(Tokens { left: FLOOR, at: now }))
+        RetryBudget(Mutex::new(Tokens { available: RESERVE, refilled: now }))
     }
 
-    /// A request came.
+    /// Adds one request's share.
     pub(super) fn deposit(&self) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.left = (tokens.left + SHARE).min(SAVED);
+        tokens.available = (tokens.available + PER_REQUEST).min(MAX_SAVED);
     }
 
-    /// Attempts that could be made now.
-    pub(super) fn left(&self, now: Instant) -> u64 {
+    /// Number of retries that are allowed now.
+    pub(super) fn available(&self, now: Instant) -> u64 {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.refill(now);
-        tokens.left as u64
+        tokens.available as u64
     }
 
-    /// Whether one more attempt may be made; if so it is paid for.
+    /// Takes one retry from the budget. Returns false if it is used up.
     pub(super) fn withdraw(&self, now: Instant) -> bool {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.refill(now);
-        let enough = tokens.left >= 1.0;
+        let enough = tokens.available >= 1.0;
         if enough {
-            tokens.left -= 1.0;
+            tokens.available -= 1.0;
         }
         enough
     }
@@ -77,9 +77,9 @@ mod tests {
         let start = Instant::now();
         let budget = RetryBudget::new(start);
         let spend = |now| (0..1_000).take_while(|_| budget.withdraw(now)).count();
-        assert_eq!(budget.left(start), 10);
+        assert_eq!(budget.available(start), 10);
         assert_eq!(spend(start), 10);
-        assert_eq!(budget.left(start), 0);
+        assert_eq!(budget.available(start), 0);
         assert_eq!(spend(start + Duration::from_millis(500)), 5);
         assert_eq!(spend(start + Duration::from_secs(3600)), 10, "a quiet while is not saved up");
         (0..50).for_each(|_| budget.deposit());
@@ -89,7 +89,7 @@ mod tests {
     }
 
     proptest! {
-        /// However requests and attempts follow each other.
+        /// Holds for every order of requests and retries.
         #[test]
         fn never_more_than_promised(steps in vec((0u64..400, 0usize..9, 0usize..9), 1..200)) {
             let start = Instant::now();
@@ -100,7 +100,7 @@ mod tests {
                 (0..came).for_each(|_| budget.deposit());
                 requests += came;
                 repeated += (0..wanted).filter(|_| budget.withdraw(now)).count();
-                let most = SHARE * requests as f64 + FLOOR * ((now - start).as_secs_f64() + 1.0);
+                let most = PER_REQUEST * requests as f64 + RESERVE * ((now - start).as_secs_f64() + 1.0);
                 prop_assert!(repeated as f64 <= most + 1e-6, "{} of at most {}", repeated, most);
             }
         }

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
-use parlance::upstream::AuthorizeLayer;
+use parlance::upstream::Authorize;
 use parlance::upstream::credentials::Credentials;
 use parlance::upstream::transport::{Reply, TransportError, UpstreamRequest};
 use serde_json::{Value, json};
 use testkit::record;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Service, ServiceExt};
 
 use crate::rig::{OAUTH, Rig};
 
@@ -96,7 +96,7 @@ async fn a_thousand_refusals_at_once_are_one_token_request_and_one_repeat_each()
     let revoked = credentials.current(&deadline.into()).await.unwrap().header().clone();
     rig.token_fault(json!({"mode": "delay", "delay_ms": 500})).await;
     let vendor = Revoking { calls: AtomicUsize::new(0), all: tokio::sync::Barrier::new(MANY), revoked };
-    let service = Arc::new(AuthorizeLayer::new(header::AUTHORIZATION, credentials.clone()).layer(vendor));
+    let service = Arc::new(Authorize::new(vendor, header::AUTHORIZATION, credentials.clone()));
     let tasks: Vec<_> = (0..MANY)
         .map(|_| {
             let exchange = UpstreamRequest::new(Request::new(Bytes::new()), deadline);

@@ -1,4 +1,4 @@
-//! The token endpoint: one question (RFC 6749, section 4.4), and what its answers mean.
+//! The token endpoint: the client credentials grant of OAuth 2.0 (RFC 6749 section 4.4).
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -6,38 +6,39 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
 use parlance_adapters::Origin;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tower::Service;
 
 use crate::settings::{self, OAuth2, Secret, TokenStyle};
+use crate::types::build_error::BuildError;
 use crate::types::code::{Applied, ProxyError};
 use crate::types::retry_after;
-use crate::upstream::transport::{Client, Reply, TransportError, TransportErrorKind, UpstreamRequest};
+use crate::upstream::transport::{Client, TransportError, TransportErrorKind, UpstreamRequest};
 
-/// Bytes of an answer that are read at most.
-const MAX_ANSWER: usize = 64 * 1024;
-/// How often a question is asked whose answer may be better the next time.
+/// Maximum size of a response, in bytes.
+const MAX_RESPONSE: usize = 64 * 1024;
+/// Maximum attempts of one token request.
 const ATTEMPTS: u32 = 3;
-/// The time before the second question; twice as long before the third.
+/// Pause before the second attempt; doubled before each further one.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The life of a token whose answer does not tell it.
+/// Lifetime of a token without `expires_in`.
 const DEFAULT_LIFE: Duration = Duration::from_secs(5 * 60);
-/// No token is used for longer, whatever the answer says.
+/// Longest lifetime of a token, whatever `expires_in` says.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// The longest error code that is repeated.
+/// Maximum length of an error code that is passed on, in bytes.
 const MAX_CODE: usize = 40;
 
-/// A token, and how long it is good for from the moment of the question.
+/// A token, and its lifetime from the time of the request.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) token: Secret,
     pub(super) life: Duration,
 }
 
-/// The way to a token endpoint, and who asks.
+/// A token endpoint, and the client's identity there.
 pub(super) struct Endpoint {
     client: Client,
     uri: Uri,
@@ -47,48 +48,56 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint of an upstream's tokens: reached as the upstream is (authorities, connect timeout), but under its own
-    /// rule about addresses. Connects to nothing yet.
-    pub(super) fn new(settings: &settings::Upstream, oauth2: &OAuth2) -> Result<Self, String> {
-        let wrong = |what: &dyn std::fmt::Display| format!("token_url {what}");
+    /// The token endpoint of an upstream. Has the upstream's `ca_file` and timeouts, but its own `allow_private`.
+    ///
+    /// # Errors
+    /// A `token_url` or a `ca_file` that cannot be used.
+    pub(super) fn new(settings: &settings::Upstream, oauth2: &OAuth2) -> Result<Self, BuildError> {
+        const URL: &str = "credential.oauth2.token_url";
         let mut adapter = settings.adapter.clone();
-        adapter.origin = Origin::parse(&oauth2.token_url).map_err(|e| wrong(&e))?;
-        let way = settings::Upstream {
+        adapter.origin = Origin::parse(&oauth2.token_url).map_err(|e| BuildError::new(URL, e))?;
+        let upstream = settings::Upstream {
             adapter,
             allow_private: oauth2.allow_private,
-            max_response: MAX_ANSWER,
+            max_response: MAX_RESPONSE,
             max_in_flight: 1,
             ..settings.clone()
         };
         Ok(Endpoint {
-            client: Client::new(&way)?,
-            uri: oauth2.token_url.parse().map_err(|_| wrong(&"is not a URL"))?,
+            client: Client::new(&upstream)?,
+            uri: oauth2.token_url.parse().map_err(|_| BuildError::new(URL, "is not a URL"))?,
             client_id: oauth2.client_id.clone(),
             scope: oauth2.scope.clone(),
             style: oauth2.style,
         })
     }
 
-    /// Asks for a token. A failure that may pass is tried again, briefly: a token request changes nothing. Every trouble
-    /// says that the update was not applied, for it was not sent.
-    pub(super) async fn ask(&self, secret: &Secret, deadline: Instant) -> Result<Grant, TransportError> {
+    /// Requests a token. Retries failures that may pass: a token request changes nothing.
+    ///
+    /// # Errors
+    /// Error of the last attempt. The update was not sent, so it was not applied.
+    pub(super) async fn request_token(
+        &self,
+        secret: &Secret,
+        deadline: Instant,
+    ) -> Result<Grant, TransportError> {
         let mut attempt = 1;
         let mut pause = PAUSE;
         loop {
-            let trouble = match self.ask_once(secret, deadline).await {
+            let error = match self.attempt(secret, deadline).await {
                 Ok(grant) => return Ok(grant),
-                Err(trouble) => trouble,
+                Err(error) => error,
             };
             let may_pass = matches!(
-                trouble.kind,
+                error.kind,
                 TransportErrorKind::Unreachable
                     | TransportErrorKind::Timeout
                     | TransportErrorKind::Failed
                     | TransportErrorKind::Unavailable
             );
             let is_last = attempt >= ATTEMPTS || Instant::now() + pause >= deadline;
-            if !may_pass || is_last || trouble.retry_after.is_some() {
-                return Err(trouble);
+            if !may_pass || is_last || error.retry_after.is_some() {
+                return Err(error);
             }
             tokio::time::sleep(pause).await;
             attempt += 1;
@@ -96,11 +105,11 @@ impl Endpoint {
         }
     }
 
-    async fn ask_once(&self, secret: &Secret, deadline: Instant) -> Result<Grant, TransportError> {
+    async fn attempt(&self, secret: &Secret, deadline: Instant) -> Result<Grant, TransportError> {
         let request = self.request(secret)?;
-        let answer = (&self.client).call(UpstreamRequest::new(request, deadline)).await;
-        let reply = answer.map_err(|trouble| unanswered(&trouble))?;
-        if reply.status().is_success() { granted(&reply) } else { Err(denied(&reply, secret)) }
+        let result = (&self.client).call(UpstreamRequest::new(request, deadline)).await;
+        let response = result.map_err(|error| no_response(&error))?.response;
+        if response.status().is_success() { grant(response.body()) } else { Err(failure(&response, secret)) }
     }
 
     fn request(&self, secret: &Secret) -> Result<Request<Bytes>, TransportError> {
@@ -109,11 +118,12 @@ impl Endpoint {
         let (id, secret, scope) = (self.client_id.as_str(), secret.expose(), self.scope.as_deref());
         let grant = ("grant_type", "client_credentials");
         let scope_pair = scope.map(|scope| ("scope", scope));
-        let (kind, body) = match self.style {
+        let (content_type, body) = match self.style {
             TokenStyle::Json => {
-                let question = Question { client_id: id, client_secret: secret, grant_type: grant.1, scope };
-                // Four texts are always JSON.
-                (JSON, serde_json::to_vec(&question).unwrap_or_default())
+                let request =
+                    TokenRequest { client_id: id, client_secret: secret, grant_type: grant.1, scope };
+                // Serializing strings cannot fail.
+                (JSON, serde_json::to_vec(&request).unwrap_or_default())
             }
             TokenStyle::Form => {
                 let pairs = [("client_id", id), ("client_secret", secret), grant];
@@ -125,19 +135,15 @@ impl Endpoint {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, kind);
+        headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::ACCEPT, JSON);
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if self.style == TokenStyle::Basic {
-            // Section 2.3.1: each half is form-encoded first, so that a colon in the id is none in the pair.
+            // RFC 6749 section 2.3.1: both parts are form-encoded first, so that the id holds no colon.
             let pair = STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret)));
             let mut value = HeaderValue::from_str(&format!("Basic {pair}")).map_err(|_| {
-                TransportError::new(
-                    TransportErrorKind::Unauthenticated,
-                    Applied::No,
-                    ProxyError::ProxyConfigurationError,
-                    "The client's id and secret cannot stand in a header.",
-                )
+                let detail = "The client's id and secret cannot stand in a header.";
+                TransportError::new(Applied::No, ProxyError::ProxyConfigurationError, detail)
             })?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
@@ -153,7 +159,7 @@ impl fmt::Debug for Endpoint {
 }
 
 #[derive(Serialize)]
-struct Question<'a> {
+struct TokenRequest<'a> {
     client_id: &'a str,
     client_secret: &'a str,
     grant_type: &'a str,
@@ -171,33 +177,33 @@ fn encoded(text: &str) -> String {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     access_token: Secret,
     token_type: Option<String>,
     expires_in: Option<Value>,
 }
 
-fn granted(reply: &Reply) -> Result<Grant, TransportError> {
-    let invalid = |why: &str| {
-        trouble(
-            TransportErrorKind::Invalid,
+/// The grant in the body of a successful response.
+fn grant(body: &[u8]) -> Result<Grant, TransportError> {
+    let invalid = |reason: &str| {
+        not_fetched(
             ProxyError::HttpProtocolError,
-            &format!("The token endpoint's answer is of no use: {why}"),
+            &format!("The token endpoint's answer is of no use: {reason}"),
         )
     };
-    // The parser's own words may show a part of the token.
-    let answer: Answer = serde_json::from_slice(reply.response.body())
-        .map_err(|_| invalid("it is not a JSON object with an access_token"))?;
-    if answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+    // The parser's error may quote a part of the token.
+    let response: TokenResponse =
+        serde_json::from_slice(body).map_err(|_| invalid("it is not a JSON object with an access_token"))?;
+    if response.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err(invalid("its token is not of the type bearer"));
     }
-    let token = Secret::header_safe(answer.access_token.expose())
+    let token = Secret::header_safe(response.access_token.expose())
         .map_err(|_| invalid("its token is empty or cannot stand in a header"))?;
-    Ok(Grant { token, life: life(answer.expires_in.as_ref()) })
+    Ok(Grant { token, life: lifetime(response.expires_in.as_ref()) })
 }
 
-/// Some endpoints write the seconds as a text.
-fn life(expires_in: Option<&Value>) -> Duration {
+/// Lifetime of a token. Some endpoints write the seconds of `expires_in` as a string.
+fn lifetime(expires_in: Option<&Value>) -> Duration {
     let seconds = match expires_in {
         Some(Value::Number(number)) => number.as_f64(),
         Some(Value::String(text)) => text.trim().parse().ok(),
@@ -211,11 +217,11 @@ fn life(expires_in: Option<&Value>) -> Duration {
     }
 }
 
-/// What a status other than 2xx means: as it would from the vendor, but that a refusal is the gateway's own.
-fn denied(reply: &Reply, secret: &Secret) -> TransportError {
-    let status = reply.status().as_u16();
-    let code = error_code(reply.response.body(), secret).map(|code| format!(" ({code})")).unwrap_or_default();
-    let said = format!("The token endpoint answered {status}{code}");
+/// Error of an unsuccessful response. A refusal is a fault of the gateway's configuration.
+fn failure(response: &Response<Bytes>, secret: &Secret) -> TransportError {
+    let status = response.status().as_u16();
+    let code = error_code(response.body(), secret).map(|code| format!(" ({code})")).unwrap_or_default();
+    let message = format!("The token endpoint answered {status}{code}");
     let (kind, proxy_error) = match status {
         400 | 401 | 403 => (TransportErrorKind::Unauthenticated, ProxyError::ProxyConfigurationError),
         429 => (TransportErrorKind::RateLimited, ProxyError::DestinationUnavailable),
@@ -223,35 +229,36 @@ fn denied(reply: &Reply, secret: &Secret) -> TransportError {
         500..=599 => (TransportErrorKind::Failed, ProxyError::DestinationUnavailable),
         _ => (TransportErrorKind::UnexpectedStatus, ProxyError::ProxyConfigurationError),
     };
-    let asked_to_wait = matches!(kind, TransportErrorKind::RateLimited | TransportErrorKind::Unavailable);
+    let may_wait = matches!(kind, TransportErrorKind::RateLimited | TransportErrorKind::Unavailable);
     TransportError {
-        retry_after: retry_after::seconds(reply.response.headers()).filter(|_| asked_to_wait),
-        ..trouble(kind, proxy_error, &said)
+        retry_after: retry_after::seconds(response.headers()).filter(|_| may_wait),
+        ..not_fetched(proxy_error, &message).with_kind(kind)
     }
 }
 
-/// The error's code, `error` or, as some endpoints call it, `error_type`; nothing that could be the secret.
+/// Code in the member `error`, or `error_type` at some endpoints, unless it contains the secret.
 fn error_code(body: &[u8], secret: &Secret) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let code = body.get("error").or_else(|| body.get("error_type"))?.as_str()?;
-    let plain = |c: char| c.is_ascii_lowercase() || c == '_';
-    let good = !code.is_empty() && code.len() <= MAX_CODE && code.chars().all(plain);
-    (good && !code.contains(secret.expose())).then(|| code.to_owned())
+    let is_plain = |c: char| c.is_ascii_lowercase() || c == '_';
+    let is_code = !code.is_empty() && code.len() <= MAX_CODE && code.chars().all(is_plain);
+    (is_code && !code.contains(secret.expose())).then(|| code.to_owned())
 }
 
-/// What it means that no whole answer came.
-fn unanswered(unanswered: &TransportError) -> TransportError {
-    let said = match unanswered.kind {
+/// Error of a token request without a complete response.
+fn no_response(error: &TransportError) -> TransportError {
+    let message = match error.kind {
         TransportErrorKind::Timeout => "The token endpoint did not answer in time",
         TransportErrorKind::Unreachable => "The token endpoint cannot be reached",
         TransportErrorKind::TooLarge => "The token endpoint's answer is too long",
         _ => "The token endpoint's answer cannot be understood",
     };
-    trouble(unanswered.kind, unanswered.proxy_error, said)
+    not_fetched(error.proxy_error, message).with_kind(error.kind)
 }
 
-pub(super) fn trouble(kind: TransportErrorKind, proxy_error: ProxyError, said: &str) -> TransportError {
-    TransportError::new(kind, Applied::No, proxy_error, format!("{said}; nothing was sent to the vendor."))
+/// Error of a token that was not obtained.
+pub(super) fn not_fetched(proxy_error: ProxyError, message: &str) -> TransportError {
+    TransportError::new(Applied::No, proxy_error, format!("{message}; nothing was sent to the vendor."))
 }
 
 #[cfg(test)]
@@ -265,8 +272,8 @@ mod tests {
     }
 
     #[test]
-    fn lives() {
-        let read = |text: &str| life(Some(&serde_json::from_str(text).unwrap())).as_secs_f64();
+    fn lifetimes() {
+        let read = |text: &str| lifetime(Some(&serde_json::from_str(text).unwrap())).as_secs_f64();
         let table = [
             ("3600", 3600.0),
             ("\"60\"", 60.0),
@@ -281,12 +288,12 @@ mod tests {
         for (text, seconds) in table {
             assert_eq!(read(text), seconds, "{text}");
         }
-        assert_eq!(life(None), DEFAULT_LIFE);
+        assert_eq!(lifetime(None), DEFAULT_LIFE);
         assert_eq!(read("\"NaN\""), 0.0);
     }
 
     #[test]
-    fn an_error_code_is_repeated_but_no_secret() {
+    fn an_error_code_is_passed_on_but_no_secret() {
         let secret = Secret::new("swordfish".to_owned());
         let code = |body: &str| error_code(body.as_bytes(), &secret);
         assert_eq!(code(r#"{"error":"invalid_scope"}"#).as_deref(), Some("invalid_scope"));

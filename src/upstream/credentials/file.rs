@@ -1,13 +1,13 @@
-//! A secret in a file that is read again when it changes.
+//! Secrets in files that are read again when they change.
 //!
-//! One thread of the process reads every watched file four times a second and compares what stands in it: so a file that
-//! is rewritten, renamed over or reached through a symbolic link that is swapped (Kubernetes' `..data`) is the same to
-//! it, and times of modification, which such mounts get wrong, do not matter. Watching directories for events would see
-//! a change 0.2 s sooner, and on some file systems not at all.
+//! One thread of the process reads every watched file each [`INTERVAL`] and compares its content. A file that is written
+//! in place, one that is renamed over it and a swapped symbolic link (Kubernetes' `..data`) are alike, and modification
+//! times, which such mounts get wrong, are not used. Directory events would arrive 0.2 s sooner, and on some file
+//! systems never.
 //!
-//! A changed text is used when it was read twice, [`SETTLE`] apart: a file caught while it is rewritten in place is not
-//! taken half. A file that is missing, empty or otherwise unusable leaves the secret in use as it is. So a change is
-//! used within about 0.3 s. A file system that hangs delays the files after it, never a request.
+//! A changed content is used after two equal reads, [`SETTLE`] apart, so that a half-written file is not used: within
+//! about 0.3 s. A missing, empty or otherwise unusable file leaves the current secret in use. A file system that hangs
+//! delays the files after it, never a request.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,107 +18,113 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use super::key::InvalidKey;
 use super::stats::Stats;
 use crate::settings::Secret;
+use crate::types::build_error::BuildError;
 use crate::types::deadline::Deadline;
 
-/// The time between two readings of every file.
+/// Time between two reads of every file.
 pub const INTERVAL: Duration = Duration::from_millis(250);
-/// How long a changed text must stand before it is used.
+/// Time for which a changed content must stay the same before it is used.
 pub const SETTLE: Duration = Duration::from_millis(25);
-/// How often a file is read after a 401, [`SETTLE`] apart, until it is known to be as it was or changed for good.
-const LOOKS: u32 = 4;
+/// Maximum reads of a file after a 401, [`SETTLE`] apart.
+const MAX_READS: u32 = 4;
 
-type Make<T> = Box<dyn Fn(Secret) -> Result<T, String> + Send + Sync>;
+type Parse<T> = Box<dyn Fn(Secret) -> Result<T, InvalidKey> + Send + Sync>;
 
-/// A file, and what was made of the secret in it.
+/// A watched file, and the current value parsed from its secret.
 pub(super) struct WatchedFile<T> {
     upstream: String,
     path: PathBuf,
-    make: Make<T>,
+    parse: Parse<T>,
     current: ArcSwap<T>,
     state: Mutex<State>,
-    /// When the last reading that a 401 asked for began; held while one is under way.
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    /// Start of the last reload after a 401. Locked during a reload.
+    reloaded: tokio::sync::Mutex<Option<Instant>>,
     generation: AtomicU64,
     failed: AtomicU64,
 }
 
 struct State {
-    /// The text in use.
+    /// The secret in use.
     accepted: Secret,
-    /// Another text that was read, and when first.
+    /// Another secret, and the time of its first read.
     candidate: Option<(Secret, Instant)>,
-    /// What is wrong with the file.
+    /// Current fault of the file.
     fault: Option<String>,
     changed: Option<SystemTime>,
 }
 
-/// What a reading found.
+/// Outcome of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+enum ReadOutcome {
     Same,
     Changed,
-    /// Another text, not yet read twice.
+    /// Another secret that was not yet read twice.
     Settling,
     Unusable,
 }
 
 impl<T: Send + Sync + 'static> WatchedFile<T> {
-    /// Watches a file whose secret was already read; `make` says what becomes of it.
+    /// Watches a file whose `initial` secret was already read; `parse` makes the value of a secret.
+    ///
+    /// # Errors
+    /// An initial secret that cannot be parsed, or no thread for watching.
     pub(super) fn new(
         upstream: &str,
         path: &Path,
         initial: &Secret,
-        make: impl Fn(Secret) -> Result<T, String> + Send + Sync + 'static,
-    ) -> Result<Arc<Self>, String> {
+        parse: impl Fn(Secret) -> Result<T, InvalidKey> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, BuildError> {
         let state = State { accepted: initial.clone(), candidate: None, fault: None, changed: None };
         let watched = Arc::new(WatchedFile {
             upstream: upstream.to_owned(),
             path: path.to_owned(),
-            current: ArcSwap::from_pointee(make(initial.clone())?),
-            make: Box::new(make),
+            current: ArcSwap::from_pointee(parse(initial.clone()).map_err(|e| BuildError::new("file", e))?),
+            parse: Box::new(parse),
             state: Mutex::new(state),
-            asked: tokio::sync::Mutex::new(None),
+            reloaded: tokio::sync::Mutex::new(None),
             generation: AtomicU64::new(1),
             failed: AtomicU64::new(0),
         });
-        let strong: Arc<dyn Poll> = Arc::<Self>::clone(&watched);
-        watch(Arc::downgrade(&strong)).map_err(|e| format!("the file cannot be watched: {e}"))?;
+        let file: Arc<dyn Watch> = Arc::<Self>::clone(&watched);
+        watch(Arc::downgrade(&file))
+            .map_err(|e| BuildError::new("file", format_args!("the file cannot be watched: {e}")))?;
         Ok(watched)
     }
 
-    /// What is in use.
+    /// The current value.
     pub(super) fn load(&self) -> Arc<T> {
         self.current.load_full()
     }
 
-    /// What is in use once the file was read anew, unless that is another than `used` already. All who ask while a
-    /// reading is about to begin share it.
+    /// Re-reads the file unless the current value already differs from `used`, and returns the current value. Concurrent
+    /// calls share one read.
     pub(super) async fn reload_if_still(self: &Arc<Self>, used: &Arc<T>, deadline: &Deadline) -> Arc<T> {
-        let asked = Instant::now();
-        let reading = async {
-            let mut last = self.asked.lock().await;
-            if last.is_some_and(|began| began >= asked) {
+        let called = Instant::now();
+        let reload = async {
+            let mut reloaded = self.reloaded.lock().await;
+            if reloaded.is_some_and(|began| began >= called) {
                 return;
             }
             let began = Instant::now();
-            for _ in 0..LOOKS {
+            for _ in 0..MAX_READS {
                 if !Arc::ptr_eq(&self.load(), used) {
                     break;
                 }
                 let file = Arc::clone(self);
-                // Never on the threads that serve: a file system may hang.
-                match tokio::task::spawn_blocking(move || file.look()).await {
-                    Ok(Look::Settling | Look::Unusable) => tokio::time::sleep(SETTLE).await,
-                    Ok(Look::Same | Look::Changed) | Err(_) => break,
+                // Not on the runtime's threads: a file system may hang.
+                match tokio::task::spawn_blocking(move || file.read()).await {
+                    Ok(ReadOutcome::Settling | ReadOutcome::Unusable) => tokio::time::sleep(SETTLE).await,
+                    Ok(ReadOutcome::Same | ReadOutcome::Changed) | Err(_) => break,
                 }
             }
-            *last = Some(began);
+            *reloaded = Some(began);
         };
-        // Out of time: what is in use stands.
+        // On a timeout the current value stays.
         if Arc::ptr_eq(&self.load(), used) {
-            let _ = deadline.within(reading).await;
+            let _ = deadline.within(reload).await;
         }
         self.load()
     }
@@ -141,54 +147,55 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unusable(&self, state: &mut State, what: String) -> Look {
+    fn unusable(&self, state: &mut State, fault: String) -> ReadOutcome {
         state.candidate = None;
-        if state.fault.as_ref() != Some(&what) {
+        if state.fault.as_ref() != Some(&fault) {
             self.failed.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 upstream = self.upstream,
                 path = %self.path.display(),
-                fault = what,
+                fault,
                 "the credential file cannot be used; the credential in use stays"
             );
-            state.fault = Some(what);
+            state.fault = Some(fault);
         }
-        Look::Unusable
+        ReadOutcome::Unusable
     }
 }
 
-/// What the thread does with each file.
-trait Poll: Send + Sync {
-    fn look(&self) -> Look;
+/// A file as the watcher thread sees it.
+trait Watch: Send + Sync {
+    /// Reads the file and adopts a settled change.
+    fn read(&self) -> ReadOutcome;
 }
 
-impl<T: Send + Sync + 'static> Poll for WatchedFile<T> {
-    fn look(&self) -> Look {
+impl<T: Send + Sync + 'static> Watch for WatchedFile<T> {
+    fn read(&self) -> ReadOutcome {
         let read = Secret::from_file(&self.path);
         let mut state = self.state();
         let secret = match read {
             Ok(secret) => secret,
-            Err(error) => return self.unusable(&mut state, error.into()),
+            Err(error) => return self.unusable(&mut state, error.to_string()),
         };
         if secret.expose() == state.accepted.expose() {
             state.candidate = None;
             state.fault = None;
-            return Look::Same;
+            return ReadOutcome::Same;
         }
         match &state.candidate {
             Some((candidate, since)) if candidate.expose() == secret.expose() => {
                 if since.elapsed() < SETTLE {
-                    return Look::Settling;
+                    return ReadOutcome::Settling;
                 }
             }
             _ => {
                 state.candidate = Some((secret, Instant::now()));
-                return Look::Settling;
+                return ReadOutcome::Settling;
             }
         }
-        match (self.make)(secret.clone()) {
-            Ok(made) => self.current.store(Arc::new(made)),
-            Err(error) => return self.unusable(&mut state, error.into()),
+        match (self.parse)(secret.clone()) {
+            Ok(value) => self.current.store(Arc::new(value)),
+            Err(error) => return self.unusable(&mut state, error.to_string()),
         }
         state.accepted = secret;
         state.candidate = None;
@@ -201,19 +208,19 @@ impl<T: Send + Sync + 'static> Poll for WatchedFile<T> {
             generation,
             "the credential file changed; its new content is in use"
         );
-        Look::Changed
+        ReadOutcome::Changed
     }
 }
 
 impl<T> fmt::Debug for WatchedFile<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("WatchedFile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-/// Every file that is watched, and the thread that reads them.
+/// Every watched file, and the thread that reads them.
 struct Watcher {
-    files: Vec<Weak<dyn Poll>>,
+    files: Vec<Weak<dyn Watch>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -223,28 +230,28 @@ fn watcher() -> MutexGuard<'static, Watcher> {
     WATCHER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads a file from now on, as long as it is of use to somebody.
-fn watch(file: Weak<dyn Poll>) -> std::io::Result<()> {
+/// Watches a file until its last owner drops it. Starts the thread if there is none.
+fn watch(file: Weak<dyn Watch>) -> std::io::Result<()> {
     let mut watcher = watcher();
     watcher.files.push(file);
     if watcher.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-        let thread = thread::Builder::new().name("credential-files".to_owned()).spawn(read_for_ever)?;
+        let thread = thread::Builder::new().name("credential-files".to_owned()).spawn(watch_files)?;
         watcher.thread = Some(thread);
     }
     Ok(())
 }
 
-fn read_for_ever() {
+fn watch_files() {
     let mut pause = INTERVAL;
     loop {
         thread::sleep(pause);
-        let files: Vec<Arc<dyn Poll>> = {
+        let files: Vec<Arc<dyn Watch>> = {
             let mut watcher = watcher();
             watcher.files.retain(|file| file.strong_count() > 0);
             watcher.files.iter().filter_map(Weak::upgrade).collect()
         };
-        // All first looks, then all second ones: many files that change together are as quick as one.
-        let settling = files.iter().filter(|file| file.look() == Look::Settling).count();
+        // All first reads come before all second ones: many files that change together settle as fast as one.
+        let settling = files.iter().filter(|file| file.read() == ReadOutcome::Settling).count();
         pause = if settling > 0 { SETTLE } else { INTERVAL };
     }
 }

@@ -1,4 +1,4 @@
-//! One credential, ready to be sent, and kept out of what is said about the answer.
+//! A credential as a header value, and its removal from a vendor's responses.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,47 +10,48 @@ use parlance_adapters::Credential as Scheme;
 
 use crate::settings::Secret;
 
-/// A secret shorter than this is not searched for: it would be found everywhere.
+/// Minimum length, in bytes, of a secret that is searched for in responses. Shorter ones would match by chance.
 const MIN_SEARCHED: usize = 8;
 
-/// One credential, ready to be sent.
+/// A credential, ready to be sent.
 pub struct Key {
     header: HeaderValue,
-    /// Finds it in a text; none for one that is too short.
+    /// Finds the secret in a response; `None` for one that is too short.
     finder: Option<memmem::Finder<'static>>,
     accepted: AtomicBool,
 }
 
 impl Key {
     /// Prepares a secret for the vendor's header.
-    pub fn new(scheme: Scheme, secret: &Secret) -> Result<Self, String> {
-        let header = scheme
-            .value(secret.expose())
-            .map_err(|_| "the credential cannot stand in a header".to_owned())?;
+    ///
+    /// # Errors
+    /// A secret that a header cannot carry.
+    pub fn new(scheme: Scheme, secret: &Secret) -> Result<Self, InvalidKey> {
+        let header = scheme.value(secret.expose()).map_err(|_| InvalidKey)?;
         let secret = secret.expose().as_bytes();
         let finder = (secret.len() >= MIN_SEARCHED).then(|| memmem::Finder::new(secret).into_owned());
         Ok(Key { header, finder, accepted: AtomicBool::new(false) })
     }
 
-    /// The header's value, marked as sensitive.
+    /// Value of the header, marked as sensitive.
     pub fn header(&self) -> &HeaderValue {
         &self.header
     }
 
-    /// Notes that the vendor took it.
+    /// Records that the vendor accepted the credential.
     pub(crate) fn accept(&self) {
-        // Read first: the line stays shared between the processors.
+        // Read first: without a write the cache line stays shared between processors.
         if !self.accepted.load(Ordering::Relaxed) {
             self.accepted.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether the vendor took it at least once.
+    /// True if the vendor accepted the credential at least once.
     pub(super) fn was_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// A vendor's text without the credential, should the vendor have echoed it.
+    /// `text` with `***` in place of each occurrence of the secret.
     pub fn redact(&self, text: Bytes) -> Bytes {
         let Some(finder) = &self.finder else { return text };
         let mut clean = Vec::new();
@@ -67,6 +68,18 @@ impl Key {
         clean.into()
     }
 }
+
+/// Error of a secret that a header cannot carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidKey;
+
+impl fmt::Display for InvalidKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the credential cannot stand in a header")
+    }
+}
+
+impl std::error::Error for InvalidKey {}
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,8 +107,8 @@ mod tests {
         ] {
             assert_eq!(key.redact(Bytes::from(echoed)), clean);
         }
-        // Found everywhere, so not looked for.
-        assert_eq!(super::tests::key("k").redact(Bytes::from_static(b"kiosk")), "kiosk");
+        // Too short to be searched for.
+        assert_eq!(self::key("k").redact(Bytes::from_static(b"kiosk")), "kiosk");
     }
 
     #[test]

@@ -2,21 +2,21 @@
 
 use std::time::SystemTime;
 
-/// What happened to a credential so far. Counters only grow.
+/// State and counters of a credential. Counters only grow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// `fixed`, `file` or `oauth2`.
     pub source: &'static str,
-    /// Which credential is in use: 1 is the first; 0 while no token was fetched.
+    /// Number of the credential in use, from 1; 0 before the first token.
     pub generation: u64,
-    /// When it came into use; `None` for one that was there from the start.
+    /// Time of the last change; `None` for the credential of the start.
     pub changed: Option<SystemTime>,
-    /// When the token ends.
+    /// Expiry of the token.
     pub expires: Option<SystemTime>,
-    /// Changes of the file that were taken over, or tokens that were fetched.
+    /// Number of adopted changes of the file, or of fetched tokens.
     pub renewed: u64,
-    /// Times that the file became unusable, or that no token was had.
+    /// Number of times that the file became unusable or a token request failed.
     pub failed: u64,
-    /// What is wrong now: `file`, or the sort of the token endpoint's failure. `None` after a success.
+    /// Current error: `file`, or the kind of the token endpoint's error. `None` after a success.
     pub last_error: Option<&'static str>,
 }

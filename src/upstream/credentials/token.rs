@@ -1,13 +1,12 @@
-//! A token fetched with a client's id and secret, cached and renewed.
+//! Tokens fetched with a client's id and secret, cached and renewed.
 //!
-//! However many requests need a token, one task of its own fetches it, and goes on when those who wait have gone. From
-//! 80 % of its life a token is renewed in the background while it still serves; it is used until 90 %, or until 10
-//! seconds before its end where that is later. A token that was never used is not renewed until somebody needs one.
-//! An answer without `expires_in` is taken for five minutes, and no token for longer than a day.
+//! One background task fetches a token for all requests that need it, and continues without them. From 80 % of its
+//! lifetime a token is renewed in the background while it is still used; it is used until 90 %, or until 10 seconds before
+//! its expiry where that is later. A token that was never used is renewed on demand only. Without `expires_in` the
+//! lifetime is five minutes, and no lifetime is longer than a day.
 //!
-//! A failure is remembered for one second, or for as long as the endpoint asked for (a minute at most): who needs a
-//! token meanwhile gets the same trouble. In the background the pauses grow to half a minute. A changed secret is tried
-//! at once.
+//! A failure is cached for one second, or for the endpoint's `Retry-After` up to one minute: requests meanwhile get the
+//! same error. Pauses between background attempts grow to 30 seconds. A changed secret is tried at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,26 +17,27 @@ use parlance_adapters::Credential as Scheme;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::endpoint::{Endpoint, Grant, trouble};
+use super::endpoint::{Endpoint, Grant, not_fetched};
 use super::file::WatchedFile;
 use super::key::Key;
 use super::stats::Stats;
 use crate::settings::{self, Credential, OAuth2, Secret};
+use crate::types::build_error::BuildError;
 use crate::types::code::ProxyError;
 use crate::types::deadline::{Deadline, Expired};
 use crate::types::retry_after::ceil_secs;
 use crate::upstream::transport::{TransportError, TransportErrorKind};
 
-/// How long a failure is remembered at least, and how long a token that replaced a refused one is left alone.
+/// Minimum time for which a failure is cached, and for which the replacement of a refused token is not replaced.
 const HOLD: Duration = Duration::from_secs(1);
-/// How long a failure is remembered at most, whatever the endpoint asks for.
+/// Maximum time for which a failure is cached.
 const MAX_HOLD: Duration = Duration::from_secs(60);
-/// The longest pause between two attempts in the background.
+/// Longest pause between two background attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// A token is not used in the last seconds of its life: it travels, and clocks differ.
+/// End of a token's lifetime in which it is not used, for the time on the network and differing clocks.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// The tokens of one upstream. A clone is the same.
+/// Tokens of one upstream. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Tokens(Arc<Shared>);
 
@@ -68,46 +68,52 @@ struct Token {
     usable_until: Instant,
     since: SystemTime,
     expires: SystemTime,
-    /// So many tokens before it, one after the other, were refused by the vendor from the start.
+    /// Consecutive predecessors that the vendor rejected on first use.
     refused_before: u32,
 }
 
-/// What a fetch gave, once it has ended.
+/// Result of a fetch.
 type Outcome = Result<Arc<Key>, TransportError>;
 type Fetch = watch::Receiver<Option<Outcome>>;
 
 #[derive(Debug, Default)]
 struct State {
-    /// The fetch under way.
+    /// The pending fetch.
     fetch: Option<Fetch>,
-    /// The last fetch, if it failed.
+    /// Failure of the last fetch.
     failure: Option<Failure>,
-    /// Renews the token in time.
+    /// Task that renews the token.
     renewal: Option<AbortHandle>,
 }
 
 #[derive(Debug)]
 struct Failure {
-    trouble: TransportError,
-    /// What was used; another secret may have another fate.
+    error: TransportError,
+    /// The client's secret that failed. Another one is tried at once.
     secret: Arc<Secret>,
     until: Instant,
-    /// When the background may try again.
+    /// Earliest time of the next background attempt.
     pause_until: Instant,
-    in_a_row: u32,
+    consecutive: u32,
 }
 
 impl Tokens {
-    pub(super) fn new(settings: &settings::Upstream, oauth2: &OAuth2) -> Result<Self, String> {
+    /// The tokens of an upstream; fetches none yet.
+    ///
+    /// # Errors
+    /// A key below `credential.oauth2` that cannot be used.
+    pub(super) fn new(settings: &settings::Upstream, oauth2: &OAuth2) -> Result<Self, BuildError> {
+        const SECRET: &str = "credential.oauth2.client_secret";
         let upstream = settings.adapter.name.clone();
         let secret = match &*oauth2.client_secret {
             Credential::Value(value) | Credential::Env { value, .. } => {
                 ClientSecret::Fixed(Arc::new(value.clone()))
             }
             Credential::File { path, value } => {
-                ClientSecret::File(WatchedFile::new(&upstream, path, value, Ok)?)
+                let file = WatchedFile::new(&upstream, path, value, Ok);
+                ClientSecret::File(file.map_err(|error| error.below(SECRET))?)
             }
-            Credential::OAuth2(_) => return Err("client_secret cannot be a token itself".to_owned()),
+            Credential::OAuth2(_) => return Err(BuildError::new(SECRET, "cannot be a token itself")),
         };
         Ok(Tokens(Arc::new(Shared {
             upstream,
@@ -123,6 +129,9 @@ impl Tokens {
     }
 
     /// The token to send now.
+    ///
+    /// # Errors
+    /// The token endpoint's error, or the end of `deadline`.
     pub(super) async fn current(&self, deadline: &Deadline) -> Outcome {
         let now = Instant::now();
         if let Some(token) = &*self.0.token.load()
@@ -138,6 +147,9 @@ impl Tokens {
     }
 
     /// The token to send after the vendor refused `used`.
+    ///
+    /// # Errors
+    /// As [`current`](Self::current).
     pub(super) async fn renew(&self, used: &Arc<Key>, deadline: &Deadline) -> Outcome {
         let step = self.0.step(Some(used));
         step.outcome(deadline).await
@@ -154,12 +166,12 @@ impl Tokens {
             expires: token.as_ref().map(|token| token.expires),
             renewed: fetched,
             failed: shared.failed.load(Ordering::Relaxed),
-            last_error: shared.state().failure.as_ref().map(|failure| sort(failure.trouble.kind)),
+            last_error: shared.state().failure.as_ref().map(|failure| label(failure.error.kind)),
         }
     }
 }
 
-/// What there is to do for a token.
+/// Next step towards a token.
 enum Step {
     Done(Outcome),
     Wait(Fetch),
@@ -172,22 +184,15 @@ impl Step {
             Step::Wait(fetch) => fetch,
         };
         match deadline.within(fetch.wait_for(Option::is_some)).await {
-            Ok(Ok(ended)) => match &*ended {
-                Some(outcome) => outcome.clone(),
-                None => Err(trouble(
-                    TransportErrorKind::Failed,
-                    ProxyError::ProxyInternalError,
-                    "No token was had",
-                )),
-            },
-            // Its task is gone, which only the end of the process explains.
-            Ok(Err(_)) => {
-                Err(trouble(TransportErrorKind::Failed, ProxyError::ProxyInternalError, "No token was had"))
-            }
+            // Without an outcome the task was dropped: the runtime is shutting down.
+            Ok(ended) => ended
+                .ok()
+                .and_then(|outcome| outcome.clone())
+                .unwrap_or_else(|| Err(not_fetched(ProxyError::ProxyInternalError, "No token was had"))),
             Err(expired @ Expired::Shutdown) => Err(TransportError::not_sent(expired)),
             Err(Expired::Timeout) => {
-                let said = "The token endpoint did not answer in time";
-                Err(trouble(TransportErrorKind::Timeout, ProxyError::HttpResponseTimeout, said))
+                let message = "The token endpoint did not answer in time";
+                Err(not_fetched(ProxyError::HttpResponseTimeout, message))
             }
         }
     }
@@ -198,8 +203,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token that is good and is not the refused one; else the fetch under way; else the last failure while it is
-    /// fresh; else a new fetch.
+    /// A usable token other than the refused one, else the pending fetch, else the cached failure, else a new fetch.
     fn step(self: &Arc<Self>, refused: Option<&Arc<Key>>) -> Step {
         let mut state = self.state();
         let now = Instant::now();
@@ -209,11 +213,11 @@ impl Shared {
             if other || !token.may_be_replaced(now) {
                 return Step::Done(Ok(Arc::clone(&token.key)));
             }
-            // From here on nobody sends it any more.
+            // Never sent again.
             self.token.store(None);
             refused_before = if token.key.was_accepted() { 0 } else { token.refused_before + 1 };
         }
-        if let Some(fetch) = state.under_way() {
+        if let Some(fetch) = state.pending() {
             return Step::Wait(fetch);
         }
         let secret = self.secret.load();
@@ -221,74 +225,73 @@ impl Shared {
             && now < failure.until
             && Arc::ptr_eq(&failure.secret, &secret)
         {
-            return Step::Done(Err(failure.again(now)));
+            return Step::Done(Err(failure.repeat(now)));
         }
         Step::Wait(self.fetch(&mut state, secret, refused_before))
     }
 
-    /// Fetches another token while the present one still serves.
+    /// Starts a fetch while the current token is still used.
     fn renew_ahead(self: &Arc<Self>) {
         let mut state = self.state();
         let secret = self.secret.load();
         let now = Instant::now();
-        // Others may have come first.
+        // Another request may have renewed it already.
         let is_due = self.token.load().as_ref().is_none_or(|token| now >= token.renew_at);
         let pauses = state
             .failure
             .as_ref()
             .is_some_and(|failure| now < failure.pause_until && Arc::ptr_eq(&failure.secret, &secret));
-        if is_due && !pauses && state.under_way().is_none() {
+        if is_due && !pauses && state.pending().is_none() {
             self.fetch(&mut state, secret, 0);
         }
     }
 
-    /// Starts a fetch, in a task of its own: it serves all who wait, so it does not end with any of them.
+    /// Starts a fetch in its own task, so that no waiting request cancels it.
     fn fetch(self: &Arc<Self>, state: &mut State, secret: Arc<Secret>, refused_before: u32) -> Fetch {
         let (ended, fetch) = watch::channel(None);
         state.fetch = Some(fetch.clone());
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let began = Instant::now();
-            let (secret, granted) = shared.ask(secret, began + shared.timeout).await;
+            let (secret, granted) = shared.request(secret, began + shared.timeout).await;
             let outcome = match granted.and_then(|(began, grant)| shared.token(began, grant, refused_before))
             {
                 Ok(token) => shared.succeeded(token),
-                Err(trouble) => shared.went_wrong(trouble, secret),
+                Err(error) => shared.failed(error, secret),
             };
             ended.send_replace(Some(outcome));
         });
         fetch
     }
 
-    /// Asks; where the endpoint refuses and the file holds another secret by now, asks with that. Gives the secret that
-    /// was used last and when the question was asked.
-    async fn ask(
+    /// Requests a token, and once more if the endpoint refuses and the file now holds another secret. Returns the secret
+    /// used last, and the start of its request.
+    async fn request(
         &self,
         secret: Arc<Secret>,
         deadline: Instant,
     ) -> (Arc<Secret>, Result<(Instant, Grant), TransportError>) {
         let began = Instant::now();
-        let granted = self.endpoint.ask(&secret, deadline).await;
-        if let Err(trouble) = &granted
-            && trouble.kind == TransportErrorKind::Unauthenticated
+        let granted = self.endpoint.request_token(&secret, deadline).await;
+        if let Err(error) = &granted
+            && error.kind == TransportErrorKind::Unauthenticated
             && let ClientSecret::File(file) = &self.secret
         {
             let other = file.reload_if_still(&secret, &deadline.into()).await;
             if !Arc::ptr_eq(&other, &secret) {
                 let began = Instant::now();
-                let granted = self.endpoint.ask(&other, deadline).await;
+                let granted = self.endpoint.request_token(&other, deadline).await;
                 return (other, granted.map(|grant| (began, grant)));
             }
         }
         (secret, granted.map(|grant| (began, grant)))
     }
 
-    /// Its life is counted from the question: the endpoint cannot have counted from earlier.
+    /// The token of a grant. Its lifetime counts from the start of the request, never later than the endpoint's count.
     fn token(&self, began: Instant, grant: Grant, refused_before: u32) -> Result<Token, TransportError> {
         let Grant { token, life } = grant;
         let key = Key::new(self.scheme, &token).map_err(|_| {
-            let said = "The token endpoint's token cannot stand in a header";
-            trouble(TransportErrorKind::Invalid, ProxyError::HttpProtocolError, said)
+            not_fetched(ProxyError::HttpProtocolError, "The token endpoint's token cannot stand in a header")
         })?;
         let since = SystemTime::now();
         Ok(Token {
@@ -325,56 +328,53 @@ impl Shared {
         Ok(Arc::clone(&token.key))
     }
 
-    fn went_wrong(&self, trouble: TransportError, secret: Arc<Secret>) -> Outcome {
+    fn failed(&self, error: TransportError, secret: Arc<Secret>) -> Outcome {
         let mut state = self.state();
         state.fetch = None;
-        let in_a_row = state.failure.as_ref().map_or(0, |failure| failure.in_a_row) + 1;
-        let asked = trouble.retry_after.map_or(HOLD, Duration::from_secs);
-        let hold = asked.clamp(HOLD, MAX_HOLD);
-        let growing = HOLD.saturating_mul(1 << (in_a_row - 1).min(8)).min(MAX_PAUSE);
+        let consecutive = state.failure.as_ref().map_or(0, |failure| failure.consecutive) + 1;
+        let retry_after = error.retry_after.map_or(HOLD, Duration::from_secs);
+        let hold = retry_after.clamp(HOLD, MAX_HOLD);
+        let growing = HOLD.saturating_mul(1 << (consecutive - 1).min(8)).min(MAX_PAUSE);
         let now = Instant::now();
         self.failed.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             upstream = self.upstream,
-            error = sort(trouble.kind),
-            detail = trouble.detail,
+            error = label(error.kind),
+            detail = error.detail,
             still_usable = self.token.load().as_ref().is_some_and(|token| now < token.usable_until),
             "no token fetched"
         );
         state.failure = Some(Failure {
-            trouble: trouble.clone(),
+            error: error.clone(),
             secret,
             until: now + hold,
             pause_until: now + hold.max(growing),
-            in_a_row,
+            consecutive,
         });
-        Err(trouble)
+        Err(error)
     }
 }
 
 impl Token {
-    /// Whether another is fetched where the vendor refuses it. Not where it was refused from the start, came in the place
-    /// of one that was, and is new: more of the same would only storm the token endpoint.
+    /// True if a token that the vendor refuses may be replaced. False for a token younger than [`HOLD`] that was never
+    /// accepted and whose predecessor was not either: a further one would most likely be refused too.
     fn may_be_replaced(&self, now: Instant) -> bool {
         self.key.was_accepted() || self.refused_before == 0 || now >= self.fetched + HOLD
     }
 }
 
 impl State {
-    fn under_way(&self) -> Option<Fetch> {
-        // Without its task there is nothing to wait for.
+    fn pending(&self) -> Option<Fetch> {
+        // A fetch whose task has gone never ends.
         self.fetch.clone().filter(|fetch| fetch.has_changed().is_ok())
     }
 }
 
 impl Failure {
-    /// The trouble for those who come later.
-    fn again(&self, now: Instant) -> TransportError {
+    /// The cached error, with the rest of its `Retry-After`.
+    fn repeat(&self, now: Instant) -> TransportError {
         let left = self.until.saturating_duration_since(now);
-        TransportError {
-            retry_after: self.trouble.retry_after.map(|_| ceil_secs(left)),
-            ..self.trouble.clone()
-        }
+        TransportError { retry_after: self.error.retry_after.map(|_| ceil_secs(left)), ..self.error.clone() }
     }
 }
 
@@ -387,8 +387,8 @@ impl ClientSecret {
     }
 }
 
-/// The sort of a failure, as metrics and logs name it.
-fn sort(kind: TransportErrorKind) -> &'static str {
+/// Name of an error kind in logs and in `last_error`.
+fn label(kind: TransportErrorKind) -> &'static str {
     match kind {
         TransportErrorKind::Full => "full",
         TransportErrorKind::Unreachable => "unreachable",

@@ -11,10 +11,10 @@ use tower::{Service, ServiceExt};
 use super::*;
 use crate::types::code::ProxyError;
 
-/// What a vendor was sent, and when.
+/// Requests that a vendor received, with their times.
 type Requests = Vec<(Instant, Request<Bytes>)>;
 
-/// A vendor that answers by a list, the last entry again and again, and remembers what it was sent and when.
+/// A vendor that answers from a list, repeating its last entry, and records the requests.
 #[derive(Clone)]
 struct Scripted {
     answers: Arc<Vec<Answer>>,
@@ -24,10 +24,10 @@ struct Scripted {
 #[derive(Debug, Clone, Copy)]
 enum Answer {
     Status(u16, Option<&'static str>),
-    TransportError(TransportErrorKind, Applied),
+    Fails(TransportErrorKind, Applied),
 }
 
-use Answer::{Status, TransportError as Fails};
+use Answer::{Fails, Status};
 
 impl Service<UpstreamRequest> for Scripted {
     type Response = Reply;
@@ -45,7 +45,8 @@ impl Service<UpstreamRequest> for Scripted {
         Box::pin(async move {
             match answer {
                 Fails(kind, applied) => {
-                    Err(TransportError::new(kind, applied, ProxyError::ConnectionTerminated, "Broken."))
+                    Err(TransportError::new(applied, ProxyError::ConnectionTerminated, "Broken.")
+                        .with_kind(kind))
                 }
                 Status(status, after) => {
                     let mut reply = Response::new(Bytes::new());
@@ -104,7 +105,7 @@ async fn what_is_repeated_and_what_is_not() {
     let no = Applied::No;
     let unknown = Applied::Unknown;
     let yes = Applied::Yes;
-    // The answer, and how many attempts it leads to: without retry_unknown, with it.
+    // Answer, and number of attempts without and with retry_unknown.
     let table: &[(Answer, usize, usize)] = &[
         (Fails(TransportErrorKind::Unreachable, no), 3, 3),
         (Fails(TransportErrorKind::Timeout, no), 3, 3),
@@ -196,7 +197,7 @@ async fn the_vendors_time_is_kept_and_the_deadline_too() {
     assert!(seen.requests.len() < 10);
 }
 
-/// A read changes nothing: it may be done again whatever became of it, and leaves no doubt about the update.
+/// A read changes nothing: it is repeated after any outcome, and leaves no doubt about the update.
 #[tokio::test(start_paused = true)]
 async fn reads_are_repeated() {
     for answer in [Fails(TransportErrorKind::Unreachable, Applied::Unknown), Status(500, None)] {
@@ -212,15 +213,15 @@ async fn one_attempt_means_one() {
     assert_eq!(seen.requests.len(), 1);
 }
 
-/// Whatever the last attempt says of itself, an earlier one may have been applied.
+/// The last attempt's outcome does not hide that an earlier one may have been applied.
 #[tokio::test(start_paused = true)]
 async fn an_earlier_unknown_is_not_forgotten() {
     let first = Fails(TransportErrorKind::Unreachable, Applied::Unknown);
     for last in
         [Fails(TransportErrorKind::Unavailable, Applied::No), Fails(TransportErrorKind::Full, Applied::No)]
     {
-        let trouble = run(&retries(3, true), &[first, last], LONG).await.result.unwrap_err();
-        assert_eq!(trouble.applied, Applied::Unknown, "{last:?}");
+        let error = run(&retries(3, true), &[first, last], LONG).await.result.unwrap_err();
+        assert_eq!(error.applied, Applied::Unknown, "{last:?}");
     }
     for first in [first, Status(500, None), Status(503, Some("1"))] {
         let reply = run(&retries(3, true), &[first, Status(404, None)], LONG).await.result.unwrap();
@@ -229,17 +230,17 @@ async fn an_earlier_unknown_is_not_forgotten() {
     for first in [Fails(TransportErrorKind::Unreachable, Applied::No), Status(429, Some("1"))] {
         let reply = run(&retries(3, true), &[first, Status(404, None)], LONG).await.result.unwrap();
         assert!(!reply.maybe_applied, "{first:?}");
-        let trouble =
+        let error =
             run(&retries(3, true), &[first, Fails(TransportErrorKind::Full, Applied::No)], LONG).await.result;
-        assert_eq!(trouble.unwrap_err().applied, Applied::No, "{first:?}");
+        assert_eq!(error.unwrap_err().applied, Applied::No, "{first:?}");
     }
-    let trouble = run(&retries(3, true), &[first, Fails(TransportErrorKind::TooLarge, Applied::Yes)], LONG)
+    let error = run(&retries(3, true), &[first, Fails(TransportErrorKind::TooLarge, Applied::Yes)], LONG)
         .await
         .result;
-    assert_eq!(trouble.unwrap_err().applied, Applied::Yes);
+    assert_eq!(error.unwrap_err().applied, Applied::Yes);
 }
 
-/// A vendor that is gone gets a fifth more attempts, and ten a second, not three times as many.
+/// An unreachable vendor gets 20 % more attempts and ten per second, not three times as many.
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_what_is_repeated() {
     let retries = Arc::new(retries(3, false));

@@ -1,4 +1,4 @@
-//! The pooled client: one request out, one whole answer in, and the truth about what was sent.
+//! The pooled HTTP client: sends one request, reads the complete response, and knows whether the body was sent.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -19,29 +19,30 @@ use tower::Service;
 
 use super::connect::Connector;
 use super::connect_error::ConnectError;
-use super::error::{TransportError, TransportErrorKind};
+use super::error::TransportError;
 use crate::settings;
 use crate::types::body::{self, ReadError};
+use crate::types::build_error::BuildError;
 use crate::types::code::{Applied, ProxyError};
 use crate::types::deadline::{Deadline, Expired};
 
-/// Bytes of an answer's head (and of the read buffer behind it) that are taken at most. Header lines: hyper's own 100,
-/// for which it needs no memory of its own.
+/// Maximum size of a response's head and of hyper's read buffer, in bytes. The number of headers stays at hyper's 100,
+/// which it parses without an allocation.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// One request and the moment at which its answer must be whole.
+/// A request, and the deadline of its complete response.
 #[derive(Debug, Clone)]
 pub struct UpstreamRequest {
-    /// The request, credential and all.
+    /// The request. Below the authorize layer it has the credential.
     pub request: Request<Bytes>,
-    /// When to give up.
+    /// End of the time for sending and reading.
     pub deadline: Deadline,
-    /// The vendor named a time for this very request, and that time has come.
+    /// True for an attempt that waited as long as the vendor's `Retry-After` asked.
     pub honors_retry_after: bool,
 }
 
 impl UpstreamRequest {
-    /// The first attempt at a request.
+    /// The first attempt of a request.
     pub fn new(request: Request<Bytes>, deadline: impl Into<Deadline>) -> Self {
         UpstreamRequest { request, deadline: deadline.into(), honors_retry_after: false }
     }
@@ -71,7 +72,7 @@ impl From<Response<Bytes>> for Reply {
 
 type Pool = legacy::Client<Connector, PermittedBody>;
 
-/// The client of one upstream. A clone is the same client.
+/// HTTP client of one upstream. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -86,8 +87,11 @@ struct Inner {
 }
 
 impl Client {
-    /// A client for this upstream; connects to nothing yet.
-    pub fn new(settings: &settings::Upstream) -> Result<Self, String> {
+    /// A client for this upstream, without a connection yet.
+    ///
+    /// # Errors
+    /// A `ca_file` that cannot be used.
+    pub fn new(settings: &settings::Upstream) -> Result<Self, BuildError> {
         let connector = Connector::new(settings)?;
         let pool = pool(&connector, settings.pool_idle_timeout, settings.max_in_flight);
         Ok(Client(Arc::new(Inner {
@@ -100,7 +104,7 @@ impl Client {
         })))
     }
 
-    /// Connections made, and attempts to make one that failed.
+    /// Numbers of connections made and of failed attempts to connect.
     pub(crate) fn connections(&self) -> (u64, u64) {
         let counters = self.0.connector.counters();
         (counters.made.load(Ordering::Relaxed), counters.failed.load(Ordering::Relaxed))
@@ -112,7 +116,7 @@ fn pool(connector: &Connector, idle_timeout: Duration, max_idle: usize) -> Pool 
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(idle_timeout)
         .pool_max_idle_per_host(max_idle)
-        // Repeats only what was never written: a pooled connection that was found closed.
+        // Repeats only requests that were never written, because a pooled connection was closed.
         .retry_canceled_requests(true)
         .http1_max_buf_size(MAX_HEAD)
         .http2_adaptive_window(true)
@@ -120,8 +124,8 @@ fn pool(connector: &Connector, idle_timeout: Duration, max_idle: usize) -> Pool 
 }
 
 impl Inner {
-    /// The pool in use. After the maximum age a new one takes its place, so that changes of DNS are seen: the old
-    /// one's idle connections close with it, those in use when they are done.
+    /// The current pool, replaced after `max_connection_age` so that changes of DNS are seen. Connections of the old
+    /// pool close when they are idle.
     fn pool(&self) -> arc_swap::Guard<Arc<(Instant, Pool)>> {
         let current = self.pool.load();
         if current.0.elapsed() < self.max_age {
@@ -142,17 +146,17 @@ impl Inner {
             data: Some(data).filter(|data| !data.is_empty()),
             permit: Arc::clone(&permit),
         });
-        let answer = self.pool().1.request(request);
-        let response = match deadline.within(answer).await {
+        let response = self.pool().1.request(request);
+        let response = match deadline.within(response).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(no_answer(&error, permit.withdraw(), deadline.expired())),
+            Ok(Err(error)) => return Err(no_response(&error, permit.withdraw(), deadline.expired())),
             Err(expired) if permit.withdraw() => return Err(TransportError::not_answered(expired)),
             Err(expired) => return Err(TransportError::not_sent(expired)),
         };
         self.collect(response, &deadline).await
     }
 
-    /// Reads the answer to its end. Of an unsuccessful one the status says enough: its body may be cut.
+    /// Reads the response to its end. The body of an unsuccessful response may be incomplete: its status is enough.
     async fn collect(
         &self,
         response: Response<Incoming>,
@@ -161,11 +165,10 @@ impl Inner {
         let (head, incoming) = response.into_parts();
         let mut so_far = BytesMut::new();
         let read = deadline.within(body::read(incoming, self.max_response, &mut so_far)).await;
-        let trouble = match read {
+        let error = match read {
             Ok(Ok(body)) => return Ok(Response::from_parts(head, body).into()),
             _ if !head.status.is_success() => return Ok(Response::from_parts(head, so_far.freeze()).into()),
             Ok(Err(ReadError::TooLarge)) => TransportError::new(
-                TransportErrorKind::TooLarge,
                 Applied::Yes,
                 ProxyError::HttpResponseBodySize,
                 format!(
@@ -174,75 +177,63 @@ impl Inner {
                 ),
             ),
             Ok(Err(ReadError::Broken(_))) => TransportError::new(
-                TransportErrorKind::Invalid,
                 Applied::Yes,
                 ProxyError::HttpResponseIncomplete,
                 "The vendor's answer was cut off after its status said success; the update was applied.",
             ),
             Err(expired) => TransportError::stalled(expired),
         };
-        Err(TransportError { status: Some(head.status.as_u16()), ..trouble })
+        Err(TransportError { status: Some(head.status.as_u16()), ..error })
     }
 }
 
-/// What it means that no head of an answer came; `expired`: and that there is no more time either.
-fn no_answer(error: &legacy::Error, sent: bool, expired: Option<Expired>) -> TransportError {
+/// Error of a request without a response. `expired` is set if its time has ended too.
+fn no_response(error: &legacy::Error, sent: bool, expired: Option<Expired>) -> TransportError {
     if error.is_connect() {
-        let fault = ConnectError::find(error);
-        let kind =
-            if fault.is_timeout() { TransportErrorKind::Timeout } else { TransportErrorKind::Unreachable };
-        let detail = format!("No connection to the vendor: {fault}; nothing was sent.");
-        return TransportError::new(kind, Applied::No, fault.proxy_error(), detail);
+        let reason = ConnectError::find(error);
+        let detail = format!("No connection to the vendor: {reason}; nothing was sent.");
+        return TransportError::new(Applied::No, reason.proxy_error(), detail);
     }
     if let Some(expired) = expired.filter(|_| !sent) {
         return TransportError::not_sent(expired);
     }
     let hyper = find::<hyper::Error>(error);
-    if !sent || hyper.is_some_and(hyper::Error::is_canceled) {
-        let detail = "The connection to the vendor broke before the update was sent.";
-        return TransportError::new(
-            TransportErrorKind::Unreachable,
+    let (applied, proxy_error, detail) = if !sent || hyper.is_some_and(hyper::Error::is_canceled) {
+        (
             Applied::No,
             ProxyError::ConnectionTerminated,
-            detail,
-        );
-    }
-    if find::<h2::Error>(error).is_some_and(was_not_processed) {
-        let detail = "The vendor refused the request's stream; by HTTP/2 it has not looked at the update.";
-        return TransportError::new(
-            TransportErrorKind::Unreachable,
+            "The connection to the vendor broke before the update was sent.",
+        )
+    } else if find::<h2::Error>(error).is_some_and(was_not_processed) {
+        (
             Applied::No,
             ProxyError::ConnectionTerminated,
-            detail,
-        );
-    }
-    if hyper.is_some_and(|error| error.is_parse() || error.is_parse_too_large()) {
-        let detail = "The vendor's answer is not HTTP that can be understood; whether it applied the update is not known.";
-        return TransportError::new(
-            TransportErrorKind::Invalid,
+            "The vendor refused the request's stream; by HTTP/2 it has not looked at the update.",
+        )
+    } else if hyper.is_some_and(|error| error.is_parse() || error.is_parse_too_large()) {
+        (
             Applied::Unknown,
             ProxyError::HttpProtocolError,
-            detail,
-        );
-    }
-    let detail =
-        "The connection to the vendor broke before it answered; whether it applied the update is not known.";
-    TransportError::new(
-        TransportErrorKind::Unreachable,
-        Applied::Unknown,
-        ProxyError::ConnectionTerminated,
-        detail,
-    )
+            "The vendor's answer is not HTTP that can be understood; whether it applied the update is not known.",
+        )
+    } else {
+        (
+            Applied::Unknown,
+            ProxyError::ConnectionTerminated,
+            "The connection to the vendor broke before it answered; whether it applied the update is not known.",
+        )
+    };
+    TransportError::new(applied, proxy_error, detail)
 }
 
-/// The vendor promised that it did nothing (RFC 9113, 8.7): the stream was refused, or it is later than the last one
-/// that a GOAWAY names. Streams that the GOAWAY covers do not end with this error.
+/// True if the vendor guarantees that it did not process the request (RFC 9113 section 8.7): it reset the stream with
+/// `REFUSED_STREAM`, or sent a `GOAWAY` for an earlier stream.
 fn was_not_processed(error: &h2::Error) -> bool {
     error.is_remote()
         && (error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
-/// The first error of this type among the sources.
+/// First error of type `E` among the sources.
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut at = error.source();
     while let Some(error) = at {
@@ -268,23 +259,23 @@ impl<'a> Service<UpstreamRequest> for &'a Client {
     }
 }
 
-/// Whether a request's body may go out. It is decided once: what was told to a caller stays true, whichever thread holds
-/// the connection.
+/// One-shot permission to send a request body. Exactly one of sender and timeout wins, so that the answer to the caller
+/// stays true.
 #[derive(Debug)]
 struct Permit {
     deadline: Deadline,
     state: AtomicU8,
 }
 
-/// Nobody has asked yet.
+/// Undecided.
 const OPEN: u8 = 0;
-/// A connection took the body: from now on the vendor may act on it.
+/// A connection took the body; the vendor may act on it.
 const TAKEN: u8 = 1;
-/// No connection gets it any more.
+/// The caller was answered; no connection may take the body.
 const WITHDRAWN: u8 = 2;
 
 impl Permit {
-    /// Without a body there is nothing to hold back, and a read does no harm: it counts as sent.
+    /// A permit for `request`. One without a body, a read, counts as sent from the start.
     fn new(request: &Request<Bytes>, deadline: Deadline) -> Self {
         let state = if request.body().is_empty() { TAKEN } else { OPEN };
         Permit { deadline, state: AtomicU8::new(state) }
@@ -295,47 +286,46 @@ impl Permit {
         decided.map_or_else(|decided| decided, |_| state)
     }
 
-    /// Asks for it. After the deadline nothing goes out, although the connection may only now be there.
+    /// Takes the permission, unless the deadline has passed or it was withdrawn. Returns true if it is taken.
     fn take(&self) -> bool {
         self.decide(if self.deadline.expired().is_some() { WITHDRAWN } else { TAKEN }) == TAKEN
     }
 
-    /// Ends it. Gives whether it had been taken.
+    /// Withdraws the permission. Returns true if it had been taken before.
     fn withdraw(&self) -> bool {
         self.decide(WITHDRAWN) == TAKEN
     }
 }
 
-/// A request's body that goes out by permission only, and so remembers whether a connection took it: until then the
-/// vendor cannot have acted on it.
+/// Request body that is sent by permission only. Until a connection takes it the vendor cannot have acted on it.
 #[derive(Debug)]
 pub(super) struct PermittedBody {
     data: Option<Bytes>,
     permit: Arc<Permit>,
 }
 
-/// Nobody waits for the answer any more.
+/// Error of a body whose permit was withdrawn.
 #[derive(Debug)]
-pub(super) struct TooLate;
+pub(super) struct Withdrawn;
 
-impl std::fmt::Display for TooLate {
+impl std::fmt::Display for Withdrawn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("nobody waits for the answer any more")
+        f.write_str("the permission to send the body was withdrawn")
     }
 }
 
-impl StdError for TooLate {}
+impl StdError for Withdrawn {}
 
 impl Body for PermittedBody {
     type Data = Bytes;
-    type Error = TooLate;
+    type Error = Withdrawn;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Withdrawn>>> {
         let Some(data) = self.data.take() else { return Poll::Ready(None) };
-        Poll::Ready(Some(if self.permit.take() { Ok(Frame::data(data)) } else { Err(TooLate) }))
+        Poll::Ready(Some(if self.permit.take() { Ok(Frame::data(data)) } else { Err(Withdrawn) }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -353,7 +343,7 @@ mod tests {
     use crate::types::deadline::Shutdown;
 
     #[test]
-    fn a_body_goes_out_while_somebody_waits_and_is_not_told_otherwise() {
+    fn a_body_is_sent_only_by_a_permit_that_was_not_withdrawn() {
         let shutdown = Shutdown::default();
         let permit = |body: &'static str, timeout| {
             Permit::new(
@@ -369,8 +359,8 @@ mod tests {
         let late = permit("{}", none);
         assert!(!late.take() && !late.withdraw());
         assert!(permit("", none).withdraw(), "a read counts as sent");
-        let cut_off = permit("{}", long);
+        let expired = permit("{}", long);
         shutdown.trigger();
-        assert!(!cut_off.take() && !cut_off.withdraw());
+        assert!(!expired.take() && !expired.withdraw());
     }
 }

@@ -1,6 +1,7 @@
-//! The way to a vendor: names to addresses, TCP, TLS, all within the connect timeout.
+//! Connecting to a vendor: DNS, TCP and TLS within the connect timeout.
 
 use std::error::Error as StdError;
+use std::fmt::Display;
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::Path;
@@ -23,37 +24,38 @@ use super::connect_error::ConnectError;
 use super::connection::PooledConnection;
 use super::resolve::Resolver;
 use crate::settings;
+use crate::types::build_error::BuildError;
 
-/// How long a new connection without TLS is looked at before it is used.
-const GLANCE: Duration = Duration::from_millis(1);
+/// Time in which a new connection without TLS is checked for a close by its peer.
+const CLOSE_CHECK: Duration = Duration::from_millis(1);
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type MaybeTls = HttpsConnector<HttpConnector<Resolver>>;
 
-/// Trusted certificates.
+/// Trusted root certificates.
 pub type Roots = Arc<RootCertStore>;
 
-/// Connections made and not made.
+/// Numbers of connections made and of failed attempts.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) made: AtomicU64,
     pub(super) failed: AtomicU64,
 }
 
-/// Connects within the connect timeout, TLS included.
+/// Connects within the connect timeout, TLS handshake included.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
-    wire: MaybeTls,
+    inner: MaybeTls,
     timeout: Duration,
     counters: Arc<Counters>,
 }
 
 impl Connector {
-    pub(super) fn new(settings: &settings::Upstream) -> Result<Self, String> {
+    pub(super) fn new(settings: &settings::Upstream) -> Result<Self, BuildError> {
         let origin = &settings.adapter.origin;
-        // An address that the operator wrote himself is meant; only a name could lead elsewhere.
-        let allow_private = settings.allow_private || is_local_literal(origin.authority().host());
-        // A little less than for the whole, so that a silent name server is told from a silent vendor.
+        // An address in `base_url` is the operator's choice; only a name may resolve to a private one unnoticed.
+        let allow_private = settings.allow_private || is_literal(origin.authority().host());
+        // Shorter than the connect timeout, so that a silent name server is not reported as a silent vendor.
         let resolver = Resolver::new(allow_private, settings.connect_timeout.mul_f64(0.95));
         let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
@@ -61,12 +63,12 @@ impl Connector {
         http.set_connect_timeout(Some(settings.connect_timeout));
         let tls = client_config(origin.scheme() == "https", settings.ca_file.as_deref())?;
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-        let wire = if settings.http2 {
+        let inner = if settings.http2 {
             builder.enable_all_versions().wrap_connector(http)
         } else {
             builder.enable_http1().wrap_connector(http)
         };
-        Ok(Connector { wire, timeout: settings.connect_timeout, counters: Arc::default() })
+        Ok(Connector { inner, timeout: settings.connect_timeout, counters: Arc::default() })
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -80,11 +82,11 @@ impl Service<Uri> for Connector {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.wire.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.wire.call(uri);
+        let connecting = self.inner.call(uri);
         let timeout = self.timeout;
         let counters = Arc::clone(&self.counters);
         Box::pin(async move {
@@ -93,7 +95,7 @@ impl Service<Uri> for Connector {
                 Err(_) => Err(ConnectError::Timeout.into()),
             };
             let connected = match connected {
-                Ok(MaybeHttpsStream::Http(io)) if hung_up(io.inner()).await => {
+                Ok(MaybeHttpsStream::Http(io)) if closed_by_peer(io.inner()).await => {
                     Err(ConnectError::Broken.into())
                 }
                 connected => connected,
@@ -105,44 +107,46 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Whether the peer of a new connection without TLS closes it at once, as balancers do that have nobody behind them.
-/// Noticed before the request is sent, this is no doubt about the update. TLS finds it out in its handshake.
-async fn hung_up(tcp: &TcpStream) -> bool {
-    matches!(tokio::time::timeout(GLANCE, tcp.peek(&mut [0])).await, Ok(Ok(0) | Err(_)))
+/// True if the peer of a new connection without TLS closes it at once, as load balancers without a backend do. Found
+/// before the request is sent, it leaves no doubt about the update. With TLS the handshake finds it.
+async fn closed_by_peer(tcp: &TcpStream) -> bool {
+    matches!(tokio::time::timeout(CLOSE_CHECK, tcp.peek(&mut [0])).await, Ok(Ok(0) | Err(_)))
 }
 
-/// TLS 1.2 and 1.3 with verification; there is no way to switch it off.
-fn client_config(needed: bool, ca_file: Option<&Path>) -> Result<ClientConfig, String> {
+/// TLS 1.2 and 1.3. Verification cannot be switched off.
+fn client_config(needed: bool, ca_file: Option<&Path>) -> Result<ClientConfig, BuildError> {
     let roots = match ca_file {
         Some(path) => read_roots(path)?,
         None if needed => system_roots(),
         None => Arc::new(RootCertStore::empty()),
     };
-    // Named, so that no other crate of the process decides it.
+    // Explicit: the process-wide default provider may be set by another crate.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = versions.map_err(|e| e.to_string())?;
+    let config = versions.map_err(|e| BuildError::new("base_url", e))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn read_roots(path: &Path) -> Result<Roots, String> {
-    let shown = path.display();
+fn read_roots(path: &Path) -> Result<Roots, BuildError> {
+    let error = |message: &dyn Display| {
+        BuildError::new("ca_file", format_args!("the file {} {message}", path.display()))
+    };
     let mut roots = RootCertStore::empty();
     let certificates =
-        CertificateDer::pem_file_iter(path).map_err(|e| format!("ca_file {shown} cannot be read: {e}"))?;
+        CertificateDer::pem_file_iter(path).map_err(|e| error(&format_args!("cannot be read: {e}")))?;
     for certificate in certificates {
-        let certificate = certificate.map_err(|e| format!("ca_file {shown} is not PEM: {e}"))?;
+        let certificate = certificate.map_err(|e| error(&format_args!("is not PEM: {e}")))?;
         roots
             .add(certificate)
-            .map_err(|e| format!("ca_file {shown} holds a certificate that cannot be used: {e}"))?;
+            .map_err(|e| error(&format_args!("holds a certificate that cannot be used: {e}")))?;
     }
     if roots.is_empty() {
-        return Err(format!("ca_file {shown} holds no certificate; give a PEM file"));
+        return Err(error(&"holds no certificate; give a PEM file"));
     }
     Ok(Arc::new(roots))
 }
 
-/// The system's trusted certificates, read once.
+/// The system's root certificates, read on the first call.
 pub fn system_roots() -> Roots {
     static ROOTS: OnceLock<Roots> = OnceLock::new();
     Arc::clone(ROOTS.get_or_init(|| {
@@ -152,8 +156,35 @@ pub fn system_roots() -> Roots {
     }))
 }
 
-/// Whether a base URL's host is itself an address (or `localhost`).
-fn is_local_literal(host: &str) -> bool {
+/// True for the host of a URL that is an IP address or `localhost`.
+fn is_literal(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_that_cannot_be_used_is_an_error_at_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let table = [
+            (None, "cannot be read: "),
+            (Some(""), "holds no certificate; give a PEM file"),
+            (Some("-----BEGIN CERTIFICATE-----\n"), "is not PEM: "),
+            (Some(broken), "holds a certificate that cannot be used: "),
+        ];
+        for (at, (content, message)) in table.into_iter().enumerate() {
+            let path = folder.path().join(format!("{at}.pem"));
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            let error = client_config(true, Some(&path)).unwrap_err();
+            assert_eq!(error.key, "ca_file");
+            let expected = format!("the file {} {message}", path.display());
+            assert!(error.message.starts_with(&expected), "{}", error.message);
+        }
+    }
 }

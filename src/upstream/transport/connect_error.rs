@@ -1,11 +1,11 @@
-//! Errors of making a connection.
+//! Errors of connecting.
 
 use std::error::Error as StdError;
 use std::io;
 
 use crate::types::code::ProxyError;
 
-/// Why there is no connection.
+/// Reason for a failed connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectError {
     Timeout,
@@ -22,7 +22,7 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
-    /// The reason for people, and the RFC 9209 error type.
+    /// Text for the caller, and the error type of RFC 9209 section 2.3.
     fn words(self) -> (&'static str, ProxyError) {
         match self {
             ConnectError::Timeout => ("the connect timeout passed", ProxyError::ConnectionTimeout),
@@ -43,29 +43,24 @@ impl ConnectError {
         }
     }
 
-    /// RFC 9209 error type.
+    /// Error type of RFC 9209 section 2.3.
     pub(super) fn proxy_error(self) -> ProxyError {
         self.words().1
     }
 
-    /// Whether the time was over, rather than that something was said.
-    pub(super) fn is_timeout(self) -> bool {
-        matches!(self, ConnectError::Timeout | ConnectError::DnsTimeout)
-    }
-
-    /// Finds the reason in a chain of errors.
+    /// Finds the reason in a chain of errors; `Other` without a known one.
     pub(super) fn find(error: &(dyn StdError + 'static)) -> ConnectError {
         let mut at = Some(error);
         let mut found = ConnectError::Other;
         while let Some(error) = at {
-            if let Some(fault) = error.downcast_ref::<ConnectError>() {
-                return *fault;
+            if let Some(reason) = error.downcast_ref::<ConnectError>() {
+                return *reason;
             }
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
                 return ConnectError::tls(tls);
             }
             if let Some(io) = error.downcast_ref::<io::Error>() {
-                // What an `io::Error` carries is not its source: it is looked at here.
+                // `io::Error::source` skips the error that it wraps.
                 if let Some(inner) = io.get_ref() {
                     let inner = ConnectError::find(inner);
                     if inner != ConnectError::Other {

@@ -1,5 +1,4 @@
-//! A connection as the pool sees it. What hyper-util would say of it (both addresses) nobody asks for, and it would be
-//! put into every single answer.
+//! Connections of the pool. Unlike hyper-util's own they do not put both addresses into every response's extensions.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,7 +10,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// A connection to a vendor, with TLS or without.
+/// A connection to a vendor, with or without TLS.
 #[derive(Debug)]
 pub(super) struct PooledConnection(pub(super) MaybeHttpsStream<TokioIo<TcpStream>>);
 

@@ -1,144 +1,176 @@
-//! What can happen between the gateway and a vendor's answer.
+//! Errors between the gateway and a vendor's complete response.
 
 use crate::types::code::{Applied, ProxyError};
 use crate::types::deadline::Expired;
 
-/// The sorts of trouble.
+/// Kinds of transport errors. Retries, circuit and problem codes depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportErrorKind {
-    /// This upstream has as many requests in flight as it may.
+    /// `max_in_flight` requests to this upstream are in flight.
     Full,
-    /// No connection, or it broke before an answer.
+    /// No connection, or it broke before a response.
     Unreachable,
-    /// No connection, no answer or no end of it in time.
+    /// No connection or no complete response before the deadline.
     Timeout,
-    /// Not HTTP, or cut off.
+    /// The response is not HTTP, or was cut off.
     Invalid,
-    /// Longer than the limit.
+    /// The response is longer than `max_response`.
     TooLarge,
-    /// The credential cannot be had: its issuer refused.
+    /// The token endpoint refused to issue a credential.
     Unauthenticated,
-    /// The vendor is known to be out of service, or says so.
+    /// The circuit is open, or the token endpoint answered 503.
     Unavailable,
-    /// The vendor's own rate limit.
+    /// The rate limit of the upstream or of the token endpoint is reached.
     RateLimited,
-    /// The vendor failed.
+    /// The token endpoint answered 5xx, or no token was obtained.
     Failed,
-    /// A status that has no meaning here.
+    /// The token endpoint answered with an undocumented status.
     UnexpectedStatus,
-    /// The gateway ends and waits no longer.
+    /// The gateway is shutting down.
     Shutdown,
 }
 
-/// One trouble, with what it means for the update.
+/// Maps an error type to its usual kind; [`TransportError::with_kind`] sets another one.
+impl From<ProxyError> for TransportErrorKind {
+    fn from(error: ProxyError) -> Self {
+        match error {
+            ProxyError::ConnectionTimeout | ProxyError::DnsTimeout | ProxyError::HttpResponseTimeout => {
+                TransportErrorKind::Timeout
+            }
+            ProxyError::ConnectionRefused
+            | ProxyError::ConnectionTerminated
+            | ProxyError::DestinationUnavailable
+            | ProxyError::DestinationIpProhibited
+            | ProxyError::DestinationIpUnroutable
+            | ProxyError::DnsError
+            | ProxyError::TlsCertificateError
+            | ProxyError::TlsAlertReceived
+            | ProxyError::TlsProtocolError => TransportErrorKind::Unreachable,
+            ProxyError::ConnectionLimitReached => TransportErrorKind::Full,
+            ProxyError::HttpProtocolError | ProxyError::HttpResponseIncomplete => TransportErrorKind::Invalid,
+            ProxyError::HttpResponseBodySize => TransportErrorKind::TooLarge,
+            ProxyError::HttpRequestDenied => TransportErrorKind::RateLimited,
+            ProxyError::ProxyConfigurationError => TransportErrorKind::Unauthenticated,
+            ProxyError::ProxyInternalError => TransportErrorKind::Failed,
+            ProxyError::ProxyInternalResponse => TransportErrorKind::Shutdown,
+        }
+    }
+}
+
+/// A transport error, and whether the update may have been applied.
 #[derive(Debug, Clone)]
 pub struct TransportError {
-    /// What sort.
+    /// Kind of the error.
     pub kind: TransportErrorKind,
-    /// Whether the change may have reached the vendor.
+    /// Knowledge of the update's outcome.
     pub applied: Applied,
-    /// A sentence for the caller. Never holds a secret or an address of the inside.
+    /// Sentence for the caller, without a secret or a private address.
     pub detail: String,
-    /// RFC 9209 error type.
+    /// Error type of RFC 9209 section 2.3.
     pub proxy_error: ProxyError,
-    /// When it is worth coming back, in seconds.
+    /// Time after which a retry may succeed, in seconds.
     pub retry_after: Option<u64>,
-    /// The vendor's status, if there was one.
+    /// Status of the vendor's response, if one arrived.
     pub status: Option<u16>,
-    /// Whether the gateway did not send because the upstream is to be left alone.
+    /// True if the gateway shed the request: open circuit, vendor's `Retry-After` or rate limit.
     pub shed: bool,
 }
 
 impl TransportError {
-    /// A trouble of this kind.
-    pub fn new(
-        kind: TransportErrorKind,
-        applied: Applied,
-        proxy_error: ProxyError,
-        detail: impl Into<String>,
-    ) -> Self {
-        let detail = detail.into();
-        TransportError { kind, applied, detail, proxy_error, retry_after: None, status: None, shed: false }
+    /// An error of the kind that `proxy_error` implies.
+    pub fn new(applied: Applied, proxy_error: ProxyError, detail: impl Into<String>) -> Self {
+        TransportError {
+            kind: proxy_error.into(),
+            applied,
+            detail: detail.into(),
+            proxy_error,
+            retry_after: None,
+            status: None,
+            shed: false,
+        }
     }
 
-    /// This upstream's share is in use.
+    /// The same error with another kind.
+    #[must_use]
+    pub fn with_kind(self, kind: TransportErrorKind) -> Self {
+        TransportError { kind, ..self }
+    }
+
+    /// Error of a request beyond `max_in_flight`.
     pub fn full(max_in_flight: usize) -> Self {
-        TransportError {
-            retry_after: Some(1),
-            ..TransportError::new(
-                TransportErrorKind::Full,
-                Applied::No,
-                ProxyError::ConnectionLimitReached,
-                format!("This upstream has {max_in_flight} requests in flight, as many as it may."),
-            )
-        }
+        let detail = format!("This upstream has {max_in_flight} requests in flight, as many as it may.");
+        let error = TransportError::new(Applied::No, ProxyError::ConnectionLimitReached, detail);
+        TransportError { retry_after: Some(1), ..error }
     }
 
-    /// The gateway does not send now: the upstream is to be left alone for so many seconds.
-    pub(crate) fn shed(kind: TransportErrorKind, proxy_error: ProxyError, seconds: u64, why: &str) -> Self {
+    /// Error of a request that was shed for `seconds`, at least one.
+    pub(crate) fn shed(
+        kind: TransportErrorKind,
+        proxy_error: ProxyError,
+        seconds: u64,
+        reason: &str,
+    ) -> Self {
         let seconds = seconds.max(1);
-        let detail = format!("{why}; nothing was sent. It is worth trying again in {seconds} s.");
-        let retry_after = Some(seconds);
-        TransportError {
-            retry_after,
-            shed: true,
-            ..TransportError::new(kind, Applied::No, proxy_error, detail)
-        }
+        let detail = format!("{reason}; nothing was sent. It is worth trying again in {seconds} s.");
+        let error = TransportError::new(Applied::No, proxy_error, detail).with_kind(kind);
+        TransportError { retry_after: Some(seconds), shed: true, ..error }
     }
 
-    /// Whether the way to the vendor is closed: said at once, and nobody was kept waiting or busy by it.
-    pub(crate) fn is_plain_refusal(&self) -> bool {
+    /// True if connecting was refused at once, at no cost to anyone.
+    pub(crate) fn is_immediate_refusal(&self) -> bool {
         matches!(
             self.proxy_error,
             ProxyError::ConnectionRefused | ProxyError::DnsError | ProxyError::DestinationIpProhibited
         )
     }
 
-    /// The time was over before anything was sent.
+    /// Error of a request whose time ended before it was sent.
     pub fn not_sent(expired: Expired) -> Self {
-        let (kind, proxy_error, detail) = match expired {
+        let (proxy_error, detail) = match expired {
             Expired::Timeout => (
-                TransportErrorKind::Timeout,
                 ProxyError::ConnectionTimeout,
                 "The request could not be sent in time; the vendor has not had the update.",
             ),
             Expired::Shutdown => (
-                TransportErrorKind::Shutdown,
                 ProxyError::ProxyInternalResponse,
                 "The gateway is shutting down and did not send the update.",
             ),
         };
-        TransportError::new(kind, Applied::No, proxy_error, detail)
+        TransportError::new(Applied::No, proxy_error, detail)
     }
 
-    /// The time was over after the request had been sent.
+    /// Error of a request whose time ended after it was sent and before a response.
     pub(crate) fn not_answered(expired: Expired) -> Self {
-        let (kind, detail) = match expired {
-            Expired::Timeout => (
-                TransportErrorKind::Timeout,
-                "The vendor did not answer in time; whether it applied the update is not known.",
-            ),
-            Expired::Shutdown => (
-                TransportErrorKind::Shutdown,
-                "The gateway is shutting down and waits no longer for the vendor's answer; whether it applied the update is not known.",
-            ),
+        let detail = match expired {
+            Expired::Timeout => {
+                "The vendor did not answer in time; whether it applied the update is not known."
+            }
+            Expired::Shutdown => {
+                "The gateway is shutting down and waits no longer for the vendor's answer; whether it applied the update is not known."
+            }
         };
-        TransportError::new(kind, Applied::Unknown, ProxyError::HttpResponseTimeout, detail)
+        TransportError::response_timeout(expired, Applied::Unknown, detail)
     }
 
-    /// The time was over in the middle of a successful answer.
+    /// Error of a successful response whose body was not complete in time.
     pub(crate) fn stalled(expired: Expired) -> Self {
-        let (kind, detail) = match expired {
-            Expired::Timeout => (
-                TransportErrorKind::Timeout,
-                "The vendor's answer stalled after its status said success; the update was applied.",
-            ),
-            Expired::Shutdown => (
-                TransportErrorKind::Shutdown,
-                "The gateway is shutting down and waits no longer for the rest of the vendor's answer; the update was applied.",
-            ),
+        let detail = match expired {
+            Expired::Timeout => {
+                "The vendor's answer stalled after its status said success; the update was applied."
+            }
+            Expired::Shutdown => {
+                "The gateway is shutting down and waits no longer for the rest of the vendor's answer; the update was applied."
+            }
         };
-        TransportError::new(kind, Applied::Yes, ProxyError::HttpResponseTimeout, detail)
+        TransportError::response_timeout(expired, Applied::Yes, detail)
+    }
+
+    fn response_timeout(expired: Expired, applied: Applied, detail: &str) -> Self {
+        let error = TransportError::new(applied, ProxyError::HttpResponseTimeout, detail);
+        match expired {
+            Expired::Timeout => error,
+            Expired::Shutdown => error.with_kind(TransportErrorKind::Shutdown),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Transport to one origin: connections, name lookups, and one request with its whole answer.
+//! Transport to one origin: name lookups, connections, and the exchange of one request and its complete response.
 
 mod client;
 mod connect;

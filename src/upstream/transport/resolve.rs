@@ -1,5 +1,5 @@
-//! Names to addresses. One lookup of a name at a time for each upstream: the system's resolver blocks a thread for as
-//! long as it waits, and a name server that is silent must not take the threads that other upstreams need.
+//! DNS lookups, at most one at a time for each upstream: the system's resolver blocks a thread while it waits, and a
+//! silent name server must not take the threads that other upstreams need.
 
 use std::future::Future;
 use std::io;
@@ -17,45 +17,45 @@ use super::connect_error::ConnectError;
 
 type Addresses = Result<Arc<[SocketAddr]>, ConnectError>;
 type Lookup = fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-type UnderWay = (String, watch::Receiver<Option<Addresses>>);
+type Pending = (String, watch::Receiver<Option<Addresses>>);
 
-/// Resolves names, and refuses one that leads to the inside unless that is meant. A clone shares its lookups.
+/// Resolves host names; rejects private addresses unless allowed (SSRF protection). Clones share lookups.
 #[derive(Debug, Clone)]
 pub(super) struct Resolver {
     allow_private: bool,
     timeout: Duration,
     lookup: Lookup,
-    under_way: Arc<Mutex<Option<UnderWay>>>,
+    pending: Arc<Mutex<Option<Pending>>>,
 }
 
 impl Resolver {
-    /// A resolver that waits for a lookup at most so long.
+    /// A resolver whose lookups fail after `timeout`.
     pub(super) fn new(allow_private: bool, timeout: Duration) -> Self {
-        Resolver { allow_private, timeout, lookup: system, under_way: Arc::default() }
+        Resolver { allow_private, timeout, lookup: system, pending: Arc::default() }
     }
 
-    /// The lookup of this name that is under way, else a new one. It goes on though nobody waits any more.
+    /// The pending lookup of `name`, else a new one. A lookup continues without its callers.
     fn join(&self, name: &str) -> watch::Receiver<Option<Addresses>> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((other, answer)) = &*under_way
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((other, result)) = &*pending
             && other == name
-            && answer.borrow().is_none()
-            && answer.has_changed().is_ok()
+            && result.borrow().is_none()
+            && result.has_changed().is_ok()
         {
-            return answer.clone();
+            return result.clone();
         }
-        let (tell, answer) = watch::channel(None);
-        let found = (self.lookup)(name.to_owned());
+        let (sender, result) = watch::channel(None);
+        let lookup = (self.lookup)(name.to_owned());
         tokio::spawn(async move {
-            let addresses = match found.await {
+            let addresses = match lookup.await {
                 Ok(addresses) if !addresses.is_empty() => Ok(addresses.into()),
                 _ => Err(ConnectError::Dns),
             };
-            // Nobody may be waiting any more.
-            let _ = tell.send(Some(addresses));
+            // Fails if every caller has gone.
+            let _ = sender.send(Some(addresses));
         });
-        *under_way = Some((name.to_owned(), answer.clone()));
-        answer
+        *pending = Some((name.to_owned(), result.clone()));
+        result
     }
 }
 
@@ -74,9 +74,9 @@ impl Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let (allow_private, timeout) = (self.allow_private, self.timeout);
-        let mut answer = self.join(name.as_str());
+        let mut result = self.join(name.as_str());
         Box::pin(async move {
-            let found = tokio::time::timeout(timeout, answer.wait_for(Option::is_some)).await;
+            let found = tokio::time::timeout(timeout, result.wait_for(Option::is_some)).await;
             let found = match found {
                 Ok(Ok(found)) => found.clone().unwrap_or(Err(ConnectError::Dns)),
                 Ok(Err(_)) => Err(ConnectError::Dns),
@@ -94,8 +94,8 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// Addresses that no public vendor has: loopback, private, link-local (the cloud's metadata among them), unspecified,
-/// shared and unique-local ones, also when written as IPv6.
+/// True for addresses that no public vendor has: loopback, private, link-local (cloud metadata services), unspecified,
+/// shared, unique-local and reserved ones, also as IPv4-mapped, 6to4 or NAT64 addresses.
 pub(crate) fn is_private(address: IpAddr) -> bool {
     let v4 = |a: Ipv4Addr| {
         a.is_private()
@@ -117,7 +117,7 @@ pub(crate) fn is_private(address: IpAddr) -> bool {
                 return v4(mapped);
             }
             match address.segments() {
-                // 6to4 and NAT64 carry an IPv4 address.
+                // 6to4 (RFC 3056) and NAT64 (RFC 6052) contain an IPv4 address.
                 [0x2002, high, low, ..] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
                     v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
                 }
@@ -147,7 +147,7 @@ mod tests {
         Resolver { lookup, ..Resolver::new(false, Duration::from_secs(1)) }
     }
 
-    fn fault(found: io::Result<std::vec::IntoIter<SocketAddr>>) -> ConnectError {
+    fn error(found: io::Result<std::vec::IntoIter<SocketAddr>>) -> ConnectError {
         ConnectError::find(&found.unwrap_err())
     }
 
@@ -160,10 +160,10 @@ mod tests {
         });
         let waiting: Vec<_> = (0..50).map(|_| tokio::spawn(silent.call(name("vendor.test")))).collect();
         for found in waiting {
-            assert_eq!(fault(found.await.unwrap()), ConnectError::DnsTimeout);
+            assert_eq!(error(found.await.unwrap()), ConnectError::DnsTimeout);
         }
         assert_eq!(LOOKUPS.load(Relaxed), 1);
-        assert_eq!(fault(silent.call(name("other.test")).await), ConnectError::DnsTimeout);
+        assert_eq!(error(silent.call(name("other.test")).await), ConnectError::DnsTimeout);
         assert_eq!(LOOKUPS.load(Relaxed), 2, "another name is another lookup");
     }
 
@@ -181,21 +181,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_of_the_inside_are_left_out() {
-        let inside = ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fd00::1"];
-        assert!(inside.iter().all(|address| is_private(address.parse().unwrap())));
+    async fn private_addresses_are_left_out() {
+        let private = ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fd00::1"];
+        assert!(private.iter().all(|address| is_private(address.parse().unwrap())));
         let only = |_| -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
             Box::pin(async {
                 Ok(vec!["[::ffff:127.0.0.1]:0".parse().unwrap(), "10.1.2.3:0".parse().unwrap()])
             })
         };
-        assert_eq!(fault(resolver(only).call(name("vendor.test")).await), ConnectError::Forbidden);
+        assert_eq!(error(resolver(only).call(name("vendor.test")).await), ConnectError::Forbidden);
         let mixed = |_| -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
             Box::pin(async { Ok(vec!["10.1.2.3:0".parse().unwrap(), "8.8.8.8:0".parse().unwrap()]) })
         };
         let found: Vec<_> = resolver(mixed).call(name("vendor.test")).await.unwrap().collect();
         assert_eq!(found, ["8.8.8.8:0".parse().unwrap()]);
         let none = resolver(|_| Box::pin(async { Ok(Vec::new()) })).call(name("vendor.test")).await;
-        assert_eq!(fault(none), ConnectError::Dns);
+        assert_eq!(error(none), ConnectError::Dns);
     }
 }
