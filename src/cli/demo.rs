@@ -1,4 +1,4 @@
-//! `parlance demo` and `parlance sandbox`: everything on loopback, nothing to set up.
+//! `parlance demo` and `parlance sandbox`: everything on loopback, without setup.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::runtime::Gateway;
 use crate::runtime::reload::Source;
 use crate::telemetry::access::AccessLog;
 
-/// The simulated vendors alone, until a signal.
+/// Runs the simulated vendors until a signal.
 pub(super) async fn sandbox(port: u16) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let sandbox = parlance_sandbox::start(Options { base_port: port, ..Options::default() }).await?;
@@ -28,7 +28,7 @@ pub(super) async fn sandbox(port: u16) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Simulated vendors and a gateway over them, until a signal.
+/// Runs simulated vendors and a gateway in front of them until a signal.
 pub(super) async fn run() -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let sandbox = parlance_sandbox::start(Options::default()).await?;
@@ -56,7 +56,7 @@ pub(super) async fn run() -> Result<(), CliError> {
     Ok(())
 }
 
-/// One update of one conversation of each vendor, shown from both sides.
+/// Updates one conversation of each vendor and shows all requests and answers.
 pub(super) async fn once() -> Result<(), CliError> {
     let sandbox = parlance_sandbox::start(Options { base_port: 0, ..Options::default() }).await?;
     let gateway = start(&sandbox, 0, 0).await?;
@@ -71,12 +71,12 @@ pub(super) async fn once() -> Result<(), CliError> {
     gateway.drain().await;
     sandbox.stop().await;
     if wrong.is_empty() {
-        return print("Five vendors, five updates, one API: all right.\n");
+        return print(&format!("{0} vendors, {0} updates, one API: all right.\n", ALL.len()));
     }
     Err(CliError(wrong))
 }
 
-/// A gateway over the sandbox, one upstream for each vendor and named like it.
+/// Starts a gateway in front of the sandbox, with one upstream for each vendor, named after it.
 async fn start(sandbox: &Sandbox, api: u16, admin: u16) -> Result<Gateway, CliError> {
     let source = Source::new(Vec::new(), environment(sandbox, api, admin));
     let settings = source.load().map_err(CliError::faults)?;
@@ -90,7 +90,7 @@ fn environment(sandbox: &Sandbox, api: u16, admin: u16) -> BTreeMap<String, Stri
         variables.insert(format!("PARLANCE__{path}").to_uppercase(), value.to_owned())
     };
     set("server__listen", &format!("127.0.0.1:{api}"));
-    // Nobody stands before the demo who would have to notice.
+    // No load balancer has to notice the drain.
     set("server__drain_delay", "0s");
     set("admin__listen", &format!("127.0.0.1:{admin}"));
     let credentials = sandbox.credentials();
@@ -148,11 +148,9 @@ async fn show(client: &Client, sandbox: &Sandbox, gateway: &Gateway, spec: &Spec
         client.send("GET", &format!("{}/ledger?vendor={}", sandbox.control_url(), spec.vendor), "").await?;
     let ledger: Value = serde_json::from_slice(ledger.body())?;
     let updates = || {
-        at(&ledger, "/entries")
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|entry| at(entry, "/method") == "PATCH")
+        at(&ledger, "/entries").as_array().into_iter().flatten().filter(|entry| {
+            spec.update.iter().any(|endpoint| at(entry, "/method") == endpoint.method.as_str())
+        })
     };
 
     let mut text = format!("━━━ {} ━━━\n\n", spec.title);
@@ -164,11 +162,12 @@ async fn show(client: &Client, sandbox: &Sandbox, gateway: &Gateway, spec: &Spec
     let mut fault = None;
     match updates().next() {
         Some(entry) => {
+            let method = at(entry, "/method").as_str().unwrap_or_default();
             let target = at(entry, "/target").as_str().unwrap_or_default();
             let body = at(entry, "/body").as_str().unwrap_or_default();
             section(
                 &mut text,
-                &format!("upstream request    PATCH {target}{}", headers(spec, entry)),
+                &format!("upstream request    {method} {target}{}", headers(spec, entry)),
                 &pretty(body),
             );
             let status = at(entry, "/status");
@@ -210,7 +209,7 @@ async fn show(client: &Client, sandbox: &Sandbox, gateway: &Gateway, spec: &Spec
     Ok(Shown { text, fault: fault.map(str::to_owned) })
 }
 
-/// What stands at a JSON pointer; null where nothing does.
+/// Value at a JSON pointer, or null.
 fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }
@@ -226,7 +225,7 @@ fn section(text: &mut String, heading: &str, body: &str) {
     text.push('\n');
 }
 
-/// The headers that matter, the credential masked.
+/// Headers of interest, with the credential masked.
 fn headers(spec: &Spec, entry: &Value) -> String {
     let credential = spec.credential.header();
     let settings = spec.settings.iter().filter_map(|setting| match setting.place {
@@ -246,7 +245,7 @@ fn headers(spec: &Spec, entry: &Value) -> String {
     text
 }
 
-/// A JSON text for people: members in their order, numbers digit for digit.
+/// Indents a JSON text. Order of members and digits of numbers stay as they are.
 fn pretty(json: &str) -> String {
     let mut text = String::new();
     let whole = Reader::lenient(json.as_bytes()).and_then(|mut reader| reader.raw());
@@ -283,7 +282,7 @@ fn indent(value: Raw<'_>, depth: usize, text: &mut String) {
     text.push(if items.is_empty() { '}' } else { ']' });
 }
 
-/// A caller.
+/// HTTP client of the demo.
 struct Client(legacy::Client<HttpConnector, Full<Bytes>>);
 
 impl Client {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[cfg(feature = "demo")]
 mod demo;
 mod serve;
 mod terminal;
@@ -12,7 +13,7 @@ mod vendors;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::serve::{runtime, serve};
+use self::serve::serve;
 use self::terminal::{CliError, print};
 use crate::edge::openapi;
 use crate::runtime::reload::Source;
@@ -32,11 +33,11 @@ struct Cli {
 enum Command {
     /// Serve the API (the default)
     Serve(Configuration),
-    /// Say whether a configuration is right; every fault at once, each with its place
+    /// Check a configuration and report all its faults, each with its place
     Check(Configuration),
-    /// Show what each vendor takes
+    /// Show the members that each vendor supports
     Vendors {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -44,15 +45,17 @@ enum Command {
     Openapi,
     /// Print the JSON Schema of the configuration
     ConfigSchema,
-    /// Run simulated vendors alone
+    /// Run the simulated vendors only
+    #[cfg(feature = "demo")]
     Sandbox {
-        /// Port of the control endpoint; the vendors follow on the next five. 0 lets the system choose
+        /// Port of the control endpoint; the vendors are on the ports after it. 0 lets the system choose
         #[arg(long, default_value_t = 9100)]
         port: u16,
     },
-    /// Run simulated vendors and a gateway over them: no account, no network, no file
+    /// Run simulated vendors and a gateway in front of them: no account, no network, no file
+    #[cfg(feature = "demo")]
     Demo {
-        /// Update one conversation of each vendor, show what was sent and answered, and end
+        /// Update one conversation of each vendor, show every request and answer, and end
         #[arg(long)]
         once: bool,
     },
@@ -65,7 +68,7 @@ struct Configuration {
     files: Vec<PathBuf>,
 }
 
-/// Runs the command line. Exit 0, or 1 with the reason on standard error; clap itself ends with 2 on wrong usage.
+/// Runs the command line. Exits with 0, or with 1 and the reason on standard error; clap exits with 2 on wrong usage.
 pub fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,9 +91,12 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Vendors { json: false } => print(&vendors::table()),
         Command::Openapi => print(&String::from_utf8_lossy(&openapi::document())),
         Command::ConfigSchema => print(&settings::schema()),
-        Command::Sandbox { port } => runtime(None)?.block_on(demo::sandbox(port)),
-        Command::Demo { once: true } => runtime(None)?.block_on(demo::once()),
-        Command::Demo { once: false } => runtime(None)?.block_on(demo::run()),
+        #[cfg(feature = "demo")]
+        Command::Sandbox { port } => serve::runtime(None)?.block_on(demo::sandbox(port)),
+        #[cfg(feature = "demo")]
+        Command::Demo { once: true } => serve::runtime(None)?.block_on(demo::once()),
+        #[cfg(feature = "demo")]
+        Command::Demo { once: false } => serve::runtime(None)?.block_on(demo::run()),
     }
 }
 

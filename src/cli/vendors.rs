@@ -1,23 +1,18 @@
-//! The support matrix: what each vendor takes, from the adapters' own rows.
+//! Support matrix: the members that each vendor supports, from the adapters' rows.
 
 use std::fmt::Write as _;
 
-use parlance_adapters::canonical::Field;
-use parlance_adapters::{ALL, Row, Spec, docs, fields};
+use parlance_adapters::{ALL, Spec, docs, fields};
 use serde_json::{Value, json};
 
-fn row(spec: &Spec, field: Field) -> Option<&Row> {
-    spec.row(field)
-}
-
-/// As a table in Markdown, which a terminal shows as well as a browser.
+/// Renders a Markdown table, which is readable in a terminal too.
 pub(super) fn table() -> String {
     let mut lines: Vec<Vec<String>> = Vec::new();
     let heading =
         ["member".to_owned()].into_iter().chain(ALL.iter().map(|adapter| adapter.spec().vendor.to_owned()));
     lines.push(heading.collect());
     for field in fields() {
-        let cells = ALL.iter().map(|adapter| match row(adapter.spec(), field) {
+        let cells = ALL.iter().map(|adapter| match adapter.spec().row(field) {
             Some(row) => format!("`{}`: {}", row.wire, docs::describe(row)),
             None => "–".to_owned(),
         });
@@ -59,13 +54,13 @@ fn markdown(lines: &[Vec<String>]) -> String {
     out
 }
 
-/// As JSON.
+/// Renders JSON.
 pub(super) fn json() -> Value {
     let vendors = ALL.iter().map(|adapter| {
         let spec = adapter.spec();
         let members: serde_json::Map<String, Value> = fields()
             .map(|field| {
-                let support = row(spec, field).map(|row| json!({ "wire": row.wire, "takes": docs::describe(row) }));
+                let support = spec.row(field).map(|row| json!({ "wire": row.wire, "takes": docs::describe(row) }));
                 (field.name().to_owned(), support.unwrap_or(Value::Null))
             })
             .collect();

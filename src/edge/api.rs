@@ -123,7 +123,7 @@ impl Handler<'_> {
         let key = headers::idempotency_key(&head.headers)?;
 
         let (upstream, vendor_id) =
-            snapshot.routes.choose(Resource::conversation_segment(path), &head.headers)?;
+            snapshot.routes.select(Resource::conversation_segment(path), &head.headers)?;
         context.traffic = Some(Arc::clone(&upstream.traffic));
         callers::authorize_upstream(caller, &upstream)?;
         let target = routing::target(&upstream, &vendor_id)?;

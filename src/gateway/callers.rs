@@ -1,4 +1,4 @@
-//! Who may use the gateway, how much, and which upstreams.
+//! Callers: authentication, rate limit, and the upstreams that each may use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,14 +17,14 @@ use crate::types::rate_limiter::RateLimiter;
 use crate::types::retry_after::ceil_secs;
 use crate::upstream::Upstream;
 
-/// Everyone who is known.
+/// Configured callers.
 #[derive(Debug, Default)]
 pub struct Callers(Vec<Caller>);
 
-/// One who is known.
+/// A configured caller.
 #[derive(Debug)]
 pub struct Caller {
-    /// The name, as logs and metrics share it.
+    /// Name, shared with logs and metrics.
     pub name: Arc<str>,
     settings: settings::Caller,
     limit: Option<Arc<RateLimiter>>,
@@ -32,7 +32,7 @@ pub struct Caller {
 }
 
 impl Callers {
-    /// The callers of a configuration. Limits that are unchanged go on counting where those of `previous` are.
+    /// Creates the callers of a configuration. A caller whose rate limit is unchanged keeps its limiter of `previous`.
     pub fn new(settings: &[settings::Caller], previous: Option<&Callers>) -> Self {
         let callers = settings.iter().map(|caller| {
             let before = previous.and_then(|all| all.0.iter().find(|known| *known.name == *caller.name));
@@ -48,16 +48,20 @@ impl Callers {
         Callers(callers.collect())
     }
 
-    /// How many requests of each caller were over its limit, by its name.
+    /// Number of requests over the limit, for each caller by name.
     pub fn limited(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|caller| (&*caller.name, caller.limited.load(Ordering::Relaxed)))
     }
 
-    /// The caller who sends this request, if it may send one now. Without configured callers everybody is let in:
-    /// `None`.
+    /// Authenticates the caller of a request and counts the request against its limit. Returns `None` if no callers are
+    /// configured: then everyone may use the gateway.
     ///
-    /// A caller is known by its key or by a name in its client certificate. A key that is sent must be right, and must
-    /// not belong to another caller than the certificate does.
+    /// A caller is authenticated by its key or by a name in its client certificate. If both are sent, both must belong to
+    /// the same caller.
+    ///
+    /// # Errors
+    ///
+    /// The caller is not authenticated, or over its limit.
     pub fn admit(&self, head: &Parts, client: Option<&ClientIdentity>) -> Result<Option<&Caller>, Problem> {
         if self.0.is_empty() {
             return Ok(None);
@@ -65,11 +69,13 @@ impl Callers {
         let by_certificate = client.map_or(Ok(None), |client| self.by_certificate(client))?;
         let caller = match self.by_key(head)? {
             Some(caller) if by_certificate.is_some_and(|other| other.name != caller.name) => {
-                return Err(unknown("The key and the client certificate belong to different callers."));
+                return Err(unauthenticated(
+                    "The key and the client certificate belong to different callers.",
+                ));
             }
             Some(caller) => caller,
             None => by_certificate.ok_or_else(|| {
-                unknown(match client {
+                unauthenticated(match client {
                     None => "Send the key that was given to you: Authorization: Bearer <key>.",
                     Some(_) => {
                         "The client certificate names no caller that is known here, and no key was sent."
@@ -87,7 +93,7 @@ impl Callers {
         }
     }
 
-    /// The owner of the key that was sent; an error where it has none.
+    /// Owner of the key in `Authorization`; `None` without that header. A key without an owner is an error.
     fn by_key(&self, head: &Parts) -> Result<Option<&Caller>, Problem> {
         let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
         let key = match (values.next(), values.next()) {
@@ -96,7 +102,7 @@ impl Callers {
             _ => None,
         };
         let hash: [u8; 32] = Sha256::digest(key.unwrap_or_default()).into();
-        // Every key is compared, each in constant time: neither the place nor the length of a match can be measured.
+        // Every key is compared, each in constant time, so that timing reveals nothing about the keys.
         let mut found = None;
         for caller in &self.0 {
             let hashes = caller.settings.key_sha256.iter();
@@ -107,29 +113,33 @@ impl Callers {
         }
         match found.filter(|_| key.is_some_and(|key| !key.is_empty())) {
             Some(caller) => Ok(Some(caller)),
-            None => Err(unknown("Send the key that was given to you: Authorization: Bearer <key>.")),
+            None => Err(unauthenticated("Send the key that was given to you: Authorization: Bearer <key>.")),
         }
     }
 
-    /// The one caller that the client's certificate names.
+    /// Caller that the client certificate names. More than one is an error.
     fn by_certificate(&self, client: &ClientIdentity) -> Result<Option<&Caller>, Problem> {
         let mut named = self
             .0
             .iter()
             .filter(|caller| caller.settings.certificate_names.iter().any(|name| client.is(name)));
         match (named.next(), named.next()) {
-            (_, Some(_)) => Err(unknown("The client certificate names more than one caller.")),
+            (_, Some(_)) => Err(unauthenticated("The client certificate names more than one caller.")),
             (caller, None) => Ok(caller),
         }
     }
 }
 
-fn unknown(detail: &str) -> Problem {
+fn unauthenticated(detail: &str) -> Problem {
     Problem::new(Code::CallerUnauthenticated, detail)
         .header(header::WWW_AUTHENTICATE, "Bearer realm=\"parlance\"")
 }
 
-/// Refuses an upstream that the caller was not granted.
+/// Checks that the caller may use an upstream.
+///
+/// # Errors
+///
+/// The configuration does not grant it.
 pub fn authorize_upstream(caller: Option<&Caller>, upstream: &Upstream) -> Result<(), Problem> {
     let granted = caller.and_then(|caller| caller.settings.upstreams.as_ref());
     if granted.is_none_or(|names| names.iter().any(|name| **name == *upstream.name)) {
@@ -189,7 +199,7 @@ mod tests {
             (&[], Some(&["crm", "erp"]), None),
             (&["Bearer k1"], Some(&["crm"]), Some("crm")),
             (&["Bearer k1"], Some(&["other"]), Some("crm")),
-            // Neither a wrong key nor somebody else's is forgiven for a good certificate.
+            // A good certificate does not excuse a wrong key or that of another caller.
             (&["Bearer k3"], Some(&["crm"]), None),
             (&["Bearer k2"], Some(&["crm"]), None),
         ];

@@ -1,28 +1,24 @@
 //! Digests of the files that a configuration is made of. A change of a digest is a change of the file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::settings::limited_file;
 use crate::settings::{ServerTls, Settings};
 
-/// Bytes of a file that enter its digest: more than the settings accept of any file.
-const MAX_FILE: u64 = 4 * 1024 * 1024 + 1;
+/// Largest file that is digested, in bytes. The settings accept no larger file.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
 
-/// SHA-256 of each file; `None` for one that cannot be read. Times and sizes say too little where files are swapped by
+/// SHA-256 of each file; `None` for one that cannot be read or is larger than 4 MiB. Times and sizes say too little where files are swapped by
 /// links.
 pub type FileDigests = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
 /// Digests files as they are now.
 pub fn digests<'a>(paths: impl Iterator<Item = &'a Path>) -> FileDigests {
-    let digest = |path| {
-        let mut bytes = Vec::new();
-        File::open(path).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
-        Some(Sha256::digest(bytes).into())
-    };
+    let digest =
+        |path| limited_file::read_limited(path, MAX_FILE).ok().map(|bytes| Sha256::digest(bytes).into());
     paths.map(|path| (path.to_owned(), digest(path))).collect()
 }
 

@@ -4,8 +4,6 @@
 //! While a reply is late, further requests fail at once instead of waiting.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +17,7 @@ use tokio::time::timeout;
 
 use super::claim::StoreError;
 use crate::settings::Secret;
+use crate::settings::limited_file;
 use crate::types::build_error::BuildError;
 
 /// Timeout of connecting: name lookup, TCP, TLS and password. Requests wait for at most their own `store_timeout`.
@@ -81,7 +80,9 @@ impl StoreConnection {
         let client = match ca_file.filter(|_| tls) {
             None => Client::open(info).map_err(unusable)?,
             Some(path) => {
-                let certificates = TlsCertificates { client_tls: None, root_cert: Some(read_ca_file(path)?) };
+                let pem = limited_file::read_limited(path, MAX_CA_FILE)
+                    .map_err(|error| ca_file_error(path, error))?;
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
                 Client::build_with_tls(info, certificates)
                     .map_err(|_| ca_file_error(path, "holds a certificate that cannot be used"))?
             }
@@ -285,18 +286,6 @@ async fn warn_of_eviction(mut connection: MultiplexedConnection) {
 
 fn ca_file_error(path: &Path, what: impl fmt::Display) -> BuildError {
     BuildError::new("idempotency.ca_file", format!("the file {} {what}", path.display()))
-}
-
-/// Reads a CA file whole.
-fn read_ca_file(path: &Path) -> Result<Vec<u8>, BuildError> {
-    let unreadable = |error: io::Error| ca_file_error(path, format!("cannot be read ({})", error.kind()));
-    let mut pem = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_CA_FILE + 1).read_to_end(&mut pem).map_err(unreadable)?;
-    if pem.len() as u64 > MAX_CA_FILE {
-        return Err(ca_file_error(path, format!("is larger than {MAX_CA_FILE} bytes")));
-    }
-    Ok(pem)
 }
 
 /// Code or category of an error. Its text is not shown, because it may repeat what was sent.

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// Advice at the end of a fault; empty if the program is built without the demo.
+pub(super) const TRY_DEMO: &str =
+    if cfg!(feature = "demo") { ", or try 'parlance demo', which needs none" } else { "" };
+
 /// A place in a file: line and column, both counted from 1.
 pub(crate) type Position = (usize, usize);
 

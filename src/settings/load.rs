@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::check::check;
 use super::checked::Settings;
-use super::diagnose::{Diagnostic, Faults, Source};
+use super::diagnose::{Diagnostic, Faults, Source, TRY_DEMO};
 use super::limited_file::read_text;
 use super::places;
 use super::typed;
@@ -34,9 +34,9 @@ pub fn load(files: &[PathBuf], env: &BTreeMap<String, String>) -> Result<Setting
             file: None,
             key: String::new(),
             line: None,
-            message: "there is no configuration: name a file, as in 'parlance --config parlance.toml', \
-                      or try 'parlance demo', which needs none"
-                .to_owned(),
+            message: format!(
+                "there is no configuration: name a file, as in 'parlance --config parlance.toml'{TRY_DEMO}"
+            ),
         });
         return Err(faults.into_sorted());
     }

@@ -551,8 +551,8 @@ def image_file(report: Report, root: Path, form_list: list[Form]):
         )
     runs = [value for instruction, value in build["steps"] if instruction == "RUN"]
     report.expect(
-        any(re.search(r"cargo build\b(?=.*--release)(?=.*--locked)", r, re.S) for r in runs),
-        "no `cargo build --release --locked`",
+        any(re.search(r"cargo build\b(?=.*--release)(?=.*--locked)(?=.*--no-default-features)", r, re.S) for r in runs),
+        "no `cargo build --release --locked --no-default-features`",
     )
 
     rules, files = ignore_rules(root), context_files(root)

@@ -123,6 +123,7 @@ FAULTS = [
     ("Dockerfile", "USER 65532:65532", "USER nonroot", "USER"),
     ("Dockerfile", "USER 65532:65532\n", "", "USER"),
     ("Dockerfile", "--release --locked", "--release", "--locked"),
+    ("Dockerfile", "--locked --no-default-features", "--locked", "--no-default-features"),
     ("Dockerfile", "COPY . .", "COPY Cargo.toml Cargo.lck ./", "Cargo.lck"),
     ("Dockerfile", "COPY . .", "ADD . .", "ADD"),
     ("Dockerfile", "ARG TARGETPLATFORM", "ARG REGISTRY_TOKEN", "stay in the image"),

@@ -35,7 +35,7 @@ fn a_ca_file_that_is_too_large_is_refused_not_cut() {
     }
     assert_eq!(
         refused(&store("ca.pem"), "ca.pem", &large),
-        "parlance.toml:6:1: idempotency.ca_file: the file ca.pem is larger than 1048576 bytes\n"
+        "parlance.toml:6:1: idempotency.ca_file: the file ca.pem is larger than 1024 KiB\n"
     );
 }
 

@@ -1,8 +1,8 @@
-//! Finds the first rule that matches without looking at every rule.
+//! Index of routing rules: finds the first match without testing every rule.
 //!
-//! Each rule is filed once, under the condition that it shares with the fewest others: one of its headers, or the text
-//! before the first wildcard of its pattern. A request looks only at rules that are filed under what it has. Rules
-//! whose patterns begin with a wildcard and name no header are looked at by every request.
+//! Each rule has one key: the rarest of its conditions, which are its headers and the text before the first wildcard of
+//! its pattern. A request tests only rules whose key it has. Rules without a header whose pattern begins with a wildcard
+//! are tested for every request.
 
 use std::collections::HashMap;
 
@@ -10,17 +10,17 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::settings::Route;
 
-/// Numbers of rules, rising.
+/// Positions of rules in the configuration, ascending.
 type Rules = Vec<usize>;
 
-/// The rules by what they ask for.
+/// Rules by key.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     by_header: HashMap<HeaderName, HashMap<HeaderValue, Rules>>,
     by_prefix: Prefixes,
 }
 
-/// What a rule can be filed under.
+/// Condition that can be the key of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key<'a> {
     Header(&'a HeaderName, &'a HeaderValue),
@@ -51,10 +51,10 @@ impl Index {
         Index { by_header, by_prefix: Prefixes::new(by_prefix) }
     }
 
-    /// The first of `routes`, the rules that the index was made of, that matches.
+    /// First matching rule of `routes`, from which the index was built.
     pub(super) fn first<'a>(&self, routes: &'a [Route], id: &str, headers: &HeaderMap) -> Option<&'a Route> {
         let mut first = usize::MAX;
-        let mut look = |rules: &[usize]| {
+        let mut test = |rules: &[usize]| {
             let earlier = rules.iter().take_while(|rule| **rule < first);
             let matching = |rule: &usize| routes.get(*rule).is_some_and(|route| matches(route, id, headers));
             if let Some(found) = earlier.copied().find(matching) {
@@ -64,36 +64,36 @@ impl Index {
         if !self.by_header.is_empty() {
             for (name, value) in headers {
                 if let Some(rules) = self.by_header.get(name).and_then(|values| values.get(value)) {
-                    look(rules);
+                    test(rules);
                 }
             }
         }
-        self.by_prefix.of(id).for_each(look);
+        self.by_prefix.of(id).for_each(test);
         routes.get(first)
     }
 }
 
-/// Everything that a rule can be filed under.
+/// All conditions that can be the key of a rule.
 fn keys(route: &Route) -> impl Iterator<Item = Key<'_>> {
     let headers = route.headers.iter().map(|(name, value)| Key::Header(name, value));
     headers.chain(route.id.as_ref().map(|glob| Key::Prefix(glob.literal_prefix())))
 }
 
-/// Whether all that a rule names fits.
+/// True if all conditions of a rule hold.
 fn matches(route: &Route, id: &str, headers: &HeaderMap) -> bool {
     route.id.as_ref().is_none_or(|glob| glob.matches(id))
         && route.headers.iter().all(|(name, value)| headers.get_all(name).iter().any(|given| given == value))
 }
 
-/// Finds which of many texts an id begins with.
+/// Finds the prefixes of an id among many texts.
 #[derive(Debug, Default)]
 struct Prefixes(Vec<Prefix>);
 
-/// One of the texts, in their order.
+/// One text, in sorted order.
 #[derive(Debug)]
 struct Prefix {
     text: Box<str>,
-    /// The longest other one that it begins with.
+    /// Position of the longest other text that is a prefix of this one.
     shorter: Option<usize>,
     rules: Rules,
 }
@@ -105,23 +105,25 @@ impl Prefixes {
         let mut prefixes = Prefixes::default();
         for (text, rules) in sorted {
             let shorter =
-                prefixes.chain(prefixes.0.len().checked_sub(1)).find(|(_, known)| known.begins(text));
+                prefixes.chain(prefixes.0.len().checked_sub(1)).find(|(_, known)| known.is_prefix_of(text));
             let shorter = shorter.map(|(number, _)| number);
             prefixes.0.push(Prefix { text: text.into(), shorter, rules });
         }
         prefixes
     }
 
-    /// The rules of every text that the id begins with.
+    /// Rules of every text that is a prefix of the id.
     ///
-    /// Between a text and the id that begins with it, in their order, stands nothing that does not begin with it too.
-    /// So all of them are found from the last text that is not behind the id.
+    /// In sorted order, all texts between a prefix of the id and the id have that prefix too. The last text that is not
+    /// greater than the id therefore leads to all prefixes through `shorter`.
     fn of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a [usize]> {
         let last = self.0.partition_point(|prefix| *prefix.text <= *id).checked_sub(1);
-        self.chain(last).filter(|(_, prefix)| prefix.begins(id)).map(|(_, prefix)| prefix.rules.as_slice())
+        self.chain(last)
+            .filter(|(_, prefix)| prefix.is_prefix_of(id))
+            .map(|(_, prefix)| prefix.rules.as_slice())
     }
 
-    /// A text and every shorter one that it begins with.
+    /// A text and all its prefixes, longest first.
     fn chain(&self, from: Option<usize>) -> impl Iterator<Item = (usize, &Prefix)> {
         let numbered = |number: usize| self.0.get(number).map(|prefix| (number, prefix));
         let shorter = move |(_, prefix): &(usize, &Prefix)| prefix.shorter.and_then(numbered);
@@ -130,7 +132,7 @@ impl Prefixes {
 }
 
 impl Prefix {
-    fn begins(&self, text: &str) -> bool {
+    fn is_prefix_of(&self, text: &str) -> bool {
         text.starts_with(&*self.text)
     }
 }
@@ -153,7 +155,7 @@ mod tests {
         (id, vec(header(), 0..3)).prop_map(|(id, headers)| Route { id, headers, upstream: String::new() })
     }
 
-    /// What a rule means: all are asked, in their order.
+    /// Reference: tests all rules in their order.
     fn slow(routes: &[Route], id: &str, headers: &HeaderMap) -> Option<usize> {
         routes.iter().position(|route| {
             route.id.as_ref().is_none_or(|glob| glob.matches(id))
@@ -210,7 +212,7 @@ mod tests {
     fn among_ten_thousand_rules_a_request_looks_at_few() {
         let mut routes = Vec::new();
         for n in 0..2500 {
-            // One thing in common and one of its own, in either place; patterns inside patterns.
+            // One condition is shared and one is unique, in both positions; some patterns are prefixes of others.
             routes.push(rule(Some("conv_*"), &[("x-tenant", format!("t{n}"))]));
             routes.push(rule(Some(&format!("t{n}_*")), &[("x-region", "eu".to_owned())]));
             routes.push(rule(None, &[("x-region", "eu".to_owned()), ("x-tenant", format!("u{n}"))]));

@@ -1,4 +1,4 @@
-//! Which upstream serves an id.
+//! Routing: the upstream that serves a conversation id.
 
 mod index;
 
@@ -15,7 +15,7 @@ use crate::types::code::Code;
 use crate::types::problem::Problem;
 use crate::upstream::Upstream;
 
-/// The upstreams and the rules that choose among them.
+/// Upstreams, and the rules that select one of them.
 #[derive(Debug)]
 pub struct Routes {
     settings: Arc<Settings>,
@@ -24,18 +24,23 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The rules of these settings over these upstreams.
+    /// Indexes the rules of `settings`.
     pub fn new(settings: Arc<Settings>, upstreams: BTreeMap<String, Arc<Upstream>>) -> Self {
         Routes { index: Index::new(&settings.routes), settings, upstreams }
     }
 
-    /// Every upstream, by name.
+    /// All upstreams by name.
     pub fn upstreams(&self) -> &BTreeMap<String, Arc<Upstream>> {
         &self.upstreams
     }
 
-    /// The upstream for a path segment, and the vendor's id in it.
-    pub fn choose<'a>(
+    /// Selects the upstream for a path segment: by its prefix `{upstream}:`, else by the first matching rule, else the
+    /// default. Returns the vendor's id as well.
+    ///
+    /// # Errors
+    ///
+    /// The segment is no valid id, or nothing selects an upstream.
+    pub fn select<'a>(
         &self,
         segment: &'a str,
         headers: &HeaderMap,
@@ -44,15 +49,15 @@ impl Routes {
         if let Some((name, _)) = id.split_once(':')
             && let Some(upstream) = self.upstreams.get(name)
         {
-            let behind = name.len() + 1;
+            let start = name.len() + 1;
             let vendor_id = match id {
-                Cow::Borrowed(id) => Cow::Borrowed(id.get(behind..).unwrap_or_default()),
-                Cow::Owned(mut id) => Cow::Owned(id.split_off(behind)),
+                Cow::Borrowed(id) => Cow::Borrowed(id.get(start..).unwrap_or_default()),
+                Cow::Owned(mut id) => Cow::Owned(id.split_off(start)),
             };
             return Ok((Arc::clone(upstream), vendor_id));
         }
-        let chosen = self.by_rule(&id, headers).or(self.settings.default_upstream.as_deref());
-        match chosen.and_then(|name| self.upstreams.get(name)) {
+        let selected = self.by_rule(&id, headers).or(self.settings.default_upstream.as_deref());
+        match selected.and_then(|name| self.upstreams.get(name)) {
             Some(upstream) => Ok((Arc::clone(upstream), id)),
             None => Err(Problem::new(
                 Code::NoRoute,
@@ -67,7 +72,11 @@ impl Routes {
     }
 }
 
-/// The conversation that a vendor's id names at an upstream.
+/// Locates the conversation that a vendor's id names at an upstream.
+///
+/// # Errors
+///
+/// The id cannot name a conversation of the vendor.
 pub fn target(upstream: &Upstream, vendor_id: &str) -> Result<Target, Problem> {
     locate(upstream.settings.vendor.spec(), &upstream.settings.adapter, vendor_id)
         .map_err(|fault| Problem::new(Code::InvalidId, fault.0))

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::checker::Checker;
 use crate::settings::checked::{Circuit, Rate, Upstream, Vendor};
-use crate::settings::diagnose::did_you_mean;
+use crate::settings::diagnose::{TRY_DEMO, did_you_mean};
 use crate::settings::raw::units::{Size, Time};
 use crate::settings::raw::upstream::{self as raw, BUILTIN, Shared};
 use crate::settings::secret::Secret;
@@ -26,8 +26,7 @@ pub(crate) fn upstreams(
     if raw.is_empty() && !checker.faults.lost_part_of("upstreams") {
         let vendors: Vec<&str> = ALL.iter().map(|vendor| vendor.spec().vendor).collect();
         let message = format!(
-            "there is none: add a table [upstreams.<name>] with vendor ({}) and credential, \
-             or try 'parlance demo', which needs none",
+            "there is none: add a table [upstreams.<name>] with vendor ({}) and credential{TRY_DEMO}",
             vendors.join(", ")
         );
         checker.faults.add("upstreams", message);
