@@ -232,7 +232,7 @@ async fn a_wrong_configuration_is_rejected_whole_and_the_old_one_stays() {
     assert_eq!((stats.reloads_rejected, stats.reloads, stats.reloaded), (cases.len() as u64, 0, false));
     // Which one it was can be read.
     let last = shown(&gateway).await["status"]["last_rejection"]["faults"][0].as_str().unwrap().to_owned();
-    assert!(last.starts_with("log.level: "), "{last}");
+    assert!(last.contains("parlance.toml:") && last.contains(": log.level: "), "{last}");
 
     bench.replace("parlance.toml", good.replace("100KiB", "101KiB"));
     generation(&gateway, 2).await;
