@@ -112,7 +112,7 @@ fn the_ledger_and_its_summary() {
             .all(|e| e["sequence"].as_u64().unwrap() > since)
     );
     // The vendors behind it, and the one more request.
-    let behind = vendors().iter().skip_while(|vendor| **vendor != "sigmamind").count();
+    let behind = vendors().skip_while(|vendor| *vendor != "sigmamind").count();
     assert_eq!(ledger(&format!("since={since}")).as_array().unwrap().len(), behind);
     // Bytes that are not text are kept as they were.
     let (name, value) = rig.auth("kakiyo");
