@@ -29,6 +29,9 @@ impl Acme {
             Err(NoObject::MediaType(reason)) => return error(415, &reason),
             Err(NoObject::Json(reason)) => return error(400, &reason.to_string()),
         };
+        if body.is_empty() {
+            return error(400, "Nothing to change");
+        }
         if let Some(name) = check::unknown(&body, &["title", "metadata"]) {
             return error(400, &format!("Unknown field {name:?}"));
         }
