@@ -24,7 +24,9 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// Reads the configuration: built-in defaults, then the files in their order, then the environment's variables
 /// (`PARLANCE__SERVER__LISTEN=…`). Tables are merged, lists replaced; an empty variable and a null count as not given.
 ///
-/// Every fault is reported, not only the first. Only a file that cannot be read as TOML, YAML or JSON at all ends the
+/// # Errors
+///
+/// Every fault, not only the first. Only a file that cannot be read as TOML, YAML or JSON at all ends the
 /// search early, because everything else would follow from it; and so do a hundred keys that nobody knows.
 pub fn load(files: &[PathBuf], env: &BTreeMap<String, String>) -> Result<Settings, Vec<Diagnostic>> {
     let mut faults = Faults::default();
