@@ -145,7 +145,7 @@ fn cause(error: &ConfigError) -> String {
     }
 }
 
-/// The variables that set keys. They are told apart here, because `config` ignores what it cannot place.
+/// The variables that set keys. They are separated here, because `config` ignores what it cannot place.
 fn environment(env: &BTreeMap<String, String>, faults: &mut Faults) -> HashMap<String, String> {
     let mut given = HashMap::new();
     let about = |variable: &str, message: String| Diagnostic {

@@ -130,7 +130,7 @@ codes! {
 }
 
 impl Code {
-    /// Whose word a problem of this code is, unless the gateway held the request back.
+    /// Producer of a problem of this code, unless the gateway shed the request.
     pub fn answered_by(self) -> AnsweredBy {
         match self {
             Code::VendorRejected

@@ -45,7 +45,7 @@ pub struct VendorPart {
     pub proxy_error: Option<ProxyError>,
 }
 
-/// A failure, as the caller is told of it.
+/// A failure, as reported to the caller.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// Kind of problem, which decides status and title.

@@ -83,7 +83,7 @@ fn header(
     }
 }
 
-/// Callers must be told apart: this remembers whose each name, hash and certificate is.
+/// Owners of names, hashes and certificates: no two callers may share one.
 #[derive(Default)]
 struct Taken(BTreeMap<String, String>);
 
