@@ -150,7 +150,8 @@ fn scalar(text: &str) -> Option<Value> {
 /// The parser's words in ours. The parser shows the value that it did not expect; it may be a secret in the wrong
 /// place, so that only its kind is repeated.
 fn message(words: &str, tree: &Value, steps: &[Step], faults: &Faults) -> String {
-    let expected = words.split_once(", expected ").map_or("", |(_, expected)| expected);
+    // The last one: a value that stands before it may hold these words too.
+    let expected = words.rsplit_once(", expected ").map_or("", |(_, expected)| expected);
     if words.starts_with("unknown field") {
         let mut known = quoted(expected);
         known.retain(|name| *name != "$schema");

@@ -127,6 +127,36 @@ fn the_reference_has_every_key_of_the_schema_with_its_default() {
 }
 
 #[test]
+fn the_loader_fills_in_the_defaults_of_the_reference() {
+    let reference = tree(&uncommented(), config::FileFormat::Toml);
+    let least = "[upstreams.sales]\nvendor = \"kakiyo\"\ncredential = { value = \"k\" }\n";
+    let shown = settings::redacted(&load(&[("parlance.toml", least)], &[]).unwrap());
+    let mut compared = 0;
+    for (at, given) in [
+        ("/defaults", "/upstreams/sales"),
+        ("/defaults/circuit", "/upstreams/sales/circuit"),
+        ("/server", "/server"),
+        ("/admin", "/admin"),
+        ("/idempotency", "/idempotency"),
+        ("/log", "/log"),
+    ] {
+        for (key, default) in reference.pointer(at).unwrap().as_object().unwrap() {
+            // The reference shows an example where there is no default, or where it is the vendor's.
+            let example = matches!(
+                key.as_str(),
+                "workers" | "tls" | "token" | "ca_file" | "rate_limit" | "retry_unknown" | "circuit"
+            );
+            if !example {
+                let filled = shown.pointer(given).and_then(|table| table.get(key));
+                assert_eq!(filled, Some(default), "{at}/{key}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 30, "{compared}");
+}
+
+#[test]
 fn the_schema_file_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/parlance.schema.json");
     let written = std::fs::read_to_string(path).unwrap_or_default();

@@ -90,6 +90,17 @@ fn no_fault_shows_a_secret() {
     assert!(!found.is_empty() && !found.concat().contains(CANARY), "{found:#?}");
 }
 
+/// The parser repeats a value before the words ", expected …": a value that holds them must not pass for the rest.
+#[test]
+fn a_misplaced_secret_with_the_parsers_own_words_is_not_shown() {
+    for key in ["http2", "max_in_flight"] {
+        let found = faults(&[("p.toml", &format!("{UPSTREAM}{key} = \"x, expected {CANARY}\"\n"))], &[]);
+        assert!(!found.is_empty(), "{key}");
+        let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert!(!shown.join("").contains(CANARY), "{key}: {shown:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
