@@ -90,6 +90,10 @@ pub(super) async fn serve<S>(
         }
     };
     let activity = Arc::new(ConnectionActivity::new());
+    // The first request may be here before the driver looks at the phase.
+    if *phase.borrow() >= Phase::Leaving {
+        activity.set_last();
+    }
     let lifetime = Lifetime::new(&limits, activity.started(), fastrand::u8(..));
     let mut driver = Driver { lifetime, activity: Arc::clone(&activity), phase, has_listener: true };
     let mut socket =

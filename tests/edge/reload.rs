@@ -72,8 +72,7 @@ async fn reloads_under_load_fail_no_request() {
     }
     // The vendors did not change, so their connections were kept: about as many as requests at a time, not as many for
     // each of the configurations.
-    let connections: std::collections::BTreeSet<u64> =
-        bench.sent("kakiyo").await.iter().map(|entry| entry.connection).collect();
+    let connections = bench.sandbox.connections("kakiyo").await;
     assert!(connections.len() <= 16, "{} connections", connections.len());
 }
 

@@ -1,5 +1,6 @@
 //! The simulated vendors, with a client of their control side.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Deref;
 
@@ -162,6 +163,12 @@ impl Sandbox {
     /// Forgets all that was received.
     pub async fn forget(&self) {
         self.control("DELETE", "/ledger", Value::Null).await;
+    }
+
+    /// The connections of the newest requests that reached a vendor, as many as the ledger keeps.
+    pub async fn connections(&self, vendor: &str) -> BTreeSet<u64> {
+        let ledger = self.control("GET", &format!("/ledger?vendor={vendor}"), Value::Null).await;
+        ledger["entries"].as_array().unwrap().iter().map(|entry| Sent::of(entry).connection).collect()
     }
 
     /// The requests that reached a vendor, in order.
