@@ -7,5 +7,6 @@ pub mod code;
 pub mod deadline;
 pub mod problem;
 pub mod rate_limiter;
+pub mod remedies;
 pub mod request_id;
 pub mod retry_after;
