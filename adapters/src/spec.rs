@@ -54,6 +54,11 @@ impl Spec {
         let context = Field::Context;
         self.read.is_some() && self.read_members.contains(&context.name()) && self.row(context).is_some()
     }
+
+    /// Returns true if a read shows every member that can be set, as a condition on the stored state requires.
+    pub fn is_conditional(&self) -> bool {
+        self.read.is_some() && self.rows().all(|row| self.read_members.contains(&row.field.name()))
+    }
 }
 
 /// One call of a vendor's API.

@@ -1,5 +1,6 @@
 //! Handler of the API: HTTP in, one use case, HTTP out.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,30 +9,29 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{Method, Response, header};
 use hyper::body::Incoming;
+use parlance_adapters::Target;
 use tower::Service;
 
 use super::context::{ContextResponse, IdentifiedRequest, Rejection, RequestContext};
-use super::headers::{self, Preferences};
+use super::headers;
 use super::openapi;
+use super::preconditions;
 use super::resource::Resource;
+use super::response;
 use crate::gateway::callers::{self, Caller};
-use crate::gateway::routing;
+use crate::gateway::routing::{self, SelectedBy};
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::{self, UpdateOptions};
-use crate::idempotency::{
-    self, FingerprintInput, IdempotentOutcome, KeyedRequest, PREFERENCE_APPLIED, StoredResponse, Worked,
-};
+use crate::idempotency::{self, FingerprintInput, KeyedRequest, StoredResponse, Worked};
 use crate::server::tls::ClientIdentity;
 use crate::types::body::{self, Body, ReadError};
 use crate::types::code::Code;
 use crate::types::deadline::{Deadline, Expired, Shutdown};
 use crate::types::problem::Problem;
 use crate::types::request_id::RequestId;
-
-const ACCEPT_PATCH: &str = "application/json, application/merge-patch+json";
-const ACCEPT_PATCH_HEADER: HeaderName = HeaderName::from_static("accept-patch");
+use crate::upstream::Upstream;
 
 /// The API as a service. Clones share the configuration.
 #[derive(Debug, Clone)]
@@ -74,12 +74,19 @@ impl Service<IdentifiedRequest<Incoming>> for Api {
 
 /// State of one request. Its context is complete once the request is answered.
 struct Handler<'a> {
-    snapshot: &'a Snapshot,
+    snapshot: &'a Arc<Snapshot>,
     shutdown: &'a Shutdown,
     context: RequestContext,
 }
 
-impl Handler<'_> {
+/// Conversation that a request names, at the upstream that serves it.
+struct Routed {
+    upstream: Arc<Upstream>,
+    target: Target,
+    by: SelectedBy,
+}
+
+impl<'a> Handler<'a> {
     /// Dispatches by resource and method.
     async fn answer(
         &mut self,
@@ -90,18 +97,67 @@ impl Handler<'_> {
         headers::framing(&head)?;
         match resource {
             Resource::OpenApi => match head.method {
-                Method::GET | Method::HEAD => Ok(json(openapi::document())),
-                _ => Err(not_allowed("GET, HEAD")),
+                Method::GET | Method::HEAD => Ok(response::json(openapi::document())),
+                _ => Err(response::not_allowed("GET, HEAD")),
             },
             Resource::Conversation => match head.method {
                 Method::PATCH => self.update(&head, client.as_deref(), incoming, id).await,
-                Method::OPTIONS => Ok(options()),
-                _ => Err(not_allowed("PATCH, OPTIONS")),
+                Method::GET | Method::HEAD => self.read(&head, client.as_deref()).await,
+                Method::OPTIONS => Ok(response::options()),
+                _ => Err(response::not_allowed(response::ALLOW)),
             },
-            Resource::Unknown if head.uri.path().starts_with('/') => Err(not_found()),
+            Resource::Unknown if head.uri.path().starts_with('/') => Err(response::not_found()),
             // CONNECT and `OPTIONS *` name no resource; what follows a CONNECT must not be read as a request.
-            Resource::Unknown => Err(not_found().header(header::CONNECTION, "close")),
+            Resource::Unknown => Err(response::not_found().header(header::CONNECTION, "close")),
         }
+    }
+
+    /// Admits the caller.
+    fn admit(
+        &mut self,
+        head: &Parts,
+        client: Option<&ClientIdentity>,
+    ) -> Result<Option<&'a Caller>, Problem> {
+        let caller = self.snapshot.callers.admit(head, client)?;
+        self.context.caller = caller.map(|caller| Arc::clone(&caller.name));
+        Ok(caller)
+    }
+
+    /// Selects the upstream, and locates the conversation there.
+    fn route(&mut self, head: &Parts, caller: Option<&Caller>) -> Result<Routed, Problem> {
+        let segment = Resource::conversation_segment(head.uri.path());
+        let selected = self.snapshot.routes.select(segment, &head.headers);
+        let selected =
+            selected.map_err(|problem| explained(problem, self.snapshot, segment, caller, None))?;
+        let (upstream, by) = (selected.upstream, selected.by);
+        self.context.traffic = Some(Arc::clone(&upstream.traffic));
+        self.context.route = Some(by);
+        callers::authorize_upstream(caller, &upstream)?;
+        let target = routing::target(&upstream, &selected.vendor_id)?;
+        Ok(Routed { upstream, target, by })
+    }
+
+    /// `GET /conversations/{id}`, and `HEAD`.
+    async fn read(
+        &mut self,
+        head: &Parts,
+        client: Option<&ClientIdentity>,
+    ) -> Result<Response<Body>, Problem> {
+        let caller = self.admit(head, client)?;
+        let dry_run = headers::dry_run(head.uri.query())?;
+        let if_none_match = preconditions::of_read(&head.headers)?;
+        let Routed { upstream, target, by } = self.route(head, caller)?;
+        if dry_run {
+            return Ok(response::json(gateway::show_read(&upstream, &target, by)?.body.into()));
+        }
+        let deadline = Deadline::after(upstream.settings.timeout, self.shutdown);
+        let outcome = gateway::read(&upstream, &target, headers::traceparent(&head.headers), deadline).await;
+        self.context.answered_by = outcome.answered_by();
+        self.context.waited = outcome.waited;
+        let segment = Resource::conversation_segment(head.uri.path());
+        let answer =
+            outcome.result.map_err(|problem| explained(problem, self.snapshot, segment, caller, Some(by)))?;
+        Ok(response::read(answer, if_none_match.as_ref()))
     }
 
     /// `PATCH /conversations/{id}`.
@@ -112,26 +168,22 @@ impl Handler<'_> {
         incoming: Incoming,
         id: RequestId,
     ) -> Result<Response<Body>, Problem> {
-        let Handler { snapshot, shutdown, context } = self;
+        let (snapshot, shutdown) = (self.snapshot, self.shutdown);
         let path = head.uri.path();
-        let caller = snapshot.callers.admit(head, client)?;
-        context.caller = caller.map(|caller| Arc::clone(&caller.name));
+        let caller = self.admit(head, client)?;
         let dry_run = headers::dry_run(head.uri.query())?;
         let merge = headers::is_merge_patch(&head.headers)
-            .map_err(|problem| problem.header(ACCEPT_PATCH_HEADER, ACCEPT_PATCH))?;
+            .map_err(|problem| problem.header(response::ACCEPT_PATCH, response::PATCH_TYPES))?;
         let preferences = headers::preferences(&head.headers);
+        let if_match = preconditions::of_update(&head.headers)?;
         let key = headers::idempotency_key(&head.headers)?;
-
-        let (upstream, vendor_id) =
-            snapshot.routes.select(Resource::conversation_segment(path), &head.headers)?;
-        context.traffic = Some(Arc::clone(&upstream.traffic));
-        callers::authorize_upstream(caller, &upstream)?;
-        let target = routing::target(&upstream, &vendor_id)?;
+        let Routed { upstream, target, by } = self.route(head, caller)?;
 
         let body = read_body(snapshot, shutdown, incoming).await?;
         let options = UpdateOptions {
             merge,
             lenient: preferences.lenient,
+            if_match,
             vendor_key: upstream
                 .settings
                 .vendor
@@ -143,14 +195,18 @@ impl Handler<'_> {
         let timeout = upstream.settings.timeout;
         // Faults of the body are found before the key is claimed.
         let prepared = gateway::prepare(Arc::clone(&upstream), target, options, &body)?;
-        if dry_run {
-            return Ok(respond(prepared.dry_run(), true, preferences).into_response());
-        }
-        let Some(key) = key else {
-            let outcome = prepared.send(Deadline::after(timeout, shutdown)).await;
-            context.answered_by = outcome.answered_by();
-            context.waited = outcome.waited;
-            return Ok(respond(outcome.result?, false, preferences).into_response());
+        let segment = Resource::conversation_segment(path);
+        let Some(key) = key.filter(|_| !dry_run) else {
+            let deadline = Deadline::after(timeout, shutdown);
+            let outcome = match dry_run {
+                true => prepared.dry_run(by, deadline).await,
+                false => prepared.send(deadline).await,
+            };
+            self.context.answered_by = outcome.answered_by();
+            self.context.waited = outcome.waited;
+            let answer =
+                outcome.result.map_err(|problem| explained(problem, snapshot, segment, caller, Some(by)))?;
+            return Ok(response::updated(answer, dry_run, preferences).into_response());
         };
         let keyed = KeyedRequest::new(
             &FingerprintInput {
@@ -166,65 +222,55 @@ impl Handler<'_> {
             id.clone(),
         );
         let shutdown = shutdown.clone();
+        // Needed only to explain an id that names no upstream.
+        let unnamed = (by != SelectedBy::Prefix)
+            .then(|| (Arc::clone(snapshot), segment.to_owned(), self.context.caller.clone()));
         // Boxed once: the update is moved into two tasks, and its future is large.
         let work = Box::pin(async move {
             let outcome = prepared.send(Deadline::after(timeout, &shutdown)).await;
             Worked {
                 answered_by: outcome.answered_by(),
                 waited: outcome.waited,
-                response: match outcome.result {
-                    Ok(body) => respond(body, false, preferences),
-                    Err(problem) => StoredResponse::of_problem(problem, id.as_str()),
+                response: match (outcome.result, unnamed) {
+                    (Ok(answer), _) => response::updated(answer, false, preferences),
+                    (Err(problem), None) => StoredResponse::of_problem(problem, id.as_str()),
+                    (Err(problem), Some((snapshot, segment, caller))) => {
+                        let caller = caller.and_then(|name| snapshot.callers.named(&name));
+                        let problem = explained(problem, &snapshot, &segment, caller, Some(by));
+                        StoredResponse::of_problem(problem, id.as_str())
+                    }
                 },
             }
         });
-        Ok(keyed_response(snapshot.idempotency.answer(keyed, timeout, work).await?, context))
+        Ok(response::keyed(snapshot.idempotency.answer(keyed, timeout, work).await?, &mut self.context))
     }
 }
 
-/// Chooses between the response of the update and the stored one, and marks the stored one.
-fn keyed_response(outcome: IdempotentOutcome, context: &mut RequestContext) -> Response<Body> {
-    let (response, mark) = match outcome {
-        IdempotentOutcome::First { worked, guaranteed } => {
-            context.waited = worked.waited;
-            context.answered_by = worked.answered_by;
-            let mark =
-                (HeaderName::from_static("idempotency-status"), HeaderValue::from_static("not-guaranteed"));
-            (worked.response, (!guaranteed).then_some(mark))
-        }
-        IdempotentOutcome::Replayed(response) => {
-            let mark = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
-            (response, Some(mark))
-        }
-    };
-    (context.code, context.applied) = (response.code, response.applied);
-    let mut response = response.into_response();
-    response.headers_mut().extend(mark);
-    response
-}
-
-fn not_found() -> Problem {
-    Problem::new(Code::NotFound, "The resources here are /conversations/{id} and /openapi.json.")
-}
-
-fn not_allowed(allow: &'static str) -> Problem {
-    Problem::new(Code::MethodNotAllowed, format!("Use one of: {allow}.")).header(header::ALLOW, allow)
-}
-
-fn options() -> Response<Body> {
-    let mut response = Response::new(body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("PATCH, OPTIONS"));
-    response.headers_mut().insert(ACCEPT_PATCH_HEADER, HeaderValue::from_static(ACCEPT_PATCH));
-    response
-}
-
-fn json(text: Bytes) -> Response<Body> {
-    let mut response = Response::new(body::full(text));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// Adds to a problem that an id without a known upstream may have caused which part of the id is none. `by` is the reason
+/// of the selection, if there was one.
+fn explained(
+    mut problem: Problem,
+    snapshot: &Snapshot,
+    segment: &str,
+    caller: Option<&Caller>,
+    by: Option<SelectedBy>,
+) -> Problem {
+    if by == Some(SelectedBy::Prefix) || !matches!(problem.code, Code::NoRoute | Code::ConversationNotFound) {
+        return problem;
+    }
+    let is_usable = |upstream: &Upstream| callers::authorize_upstream(caller, upstream).is_ok();
+    if let Some(hint) = snapshot.routes.unknown_prefix(segment, is_usable) {
+        problem.detail.push(' ');
+        problem.detail.push_str(&hint);
+        problem.detail.push_str(&match by {
+            Some(by) => Cow::Owned(format!(
+                ", so the whole was taken for the vendor's id; the upstream was chosen by {}.",
+                by.text()
+            )),
+            None => Cow::Borrowed("."),
+        });
+    }
+    problem
 }
 
 /// Reads the body within the limits of size and time.
@@ -264,28 +310,4 @@ fn vendor_key(caller: Option<&Caller>, path: &str, key: Option<&str>) -> String 
     let mut id = [0; 16];
     id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
     uuid::Builder::from_custom_bytes(id).into_uuid().to_string()
-}
-
-/// The response to an update that succeeded, or to a dry run.
-fn respond(body: Vec<u8>, dry_run: bool, preferences: Preferences) -> StoredResponse {
-    let minimal = preferences.minimal && !dry_run;
-    let mut headers = HeaderMap::with_capacity(6);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if !minimal {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    let applied = match (preferences.lenient, minimal) {
-        (true, true) => Some("handling=lenient, return=minimal"),
-        (true, false) => Some("handling=lenient"),
-        (false, true) => Some("return=minimal"),
-        (false, false) => None,
-    };
-    headers.extend(applied.map(|applied| (PREFERENCE_APPLIED, HeaderValue::from_static(applied))));
-    StoredResponse {
-        status: if minimal { StatusCode::NO_CONTENT } else { StatusCode::OK },
-        headers,
-        body: if minimal { Bytes::new() } else { body.into() },
-        code: None,
-        applied: None,
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Request, Response};
 
 use super::resource::Resource;
+use crate::gateway::routing::SelectedBy;
 use crate::server::tls::ClientIdentity;
 use crate::telemetry::traffic::Traffic;
 use crate::types::body::Body;
@@ -46,6 +47,8 @@ pub(super) struct RequestContext {
     pub answered_by: AnsweredBy,
     /// Instruments of the chosen upstream; they know its name and vendor.
     pub traffic: Option<Arc<Traffic>>,
+    /// Reason why that upstream was chosen.
+    pub route: Option<SelectedBy>,
     /// Name of the caller.
     pub caller: Option<Arc<str>>,
     /// Time spent waiting for the vendor.

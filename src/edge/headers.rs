@@ -1,5 +1,7 @@
 //! Request head: media type, preferences, dry run, keys, trace. Pure readings of headers and query.
 
+use std::borrow::Cow;
+
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
@@ -133,12 +135,11 @@ pub(super) fn is_merge_patch(headers: &HeaderMap) -> Result<bool, Problem> {
 pub(super) fn preferences(headers: &HeaderMap) -> Preferences {
     const PREFER: HeaderName = HeaderName::from_static("prefer");
     let (mut handling, mut returning) = (None, None);
-    for preference in
-        headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','))
-    {
-        let preference = preference.split(';').next().unwrap_or_default();
+    let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    for preference in lines.flat_map(|line| split_unquoted(line, ',')) {
+        let preference = split_unquoted(preference, ';').next().unwrap_or_default();
         let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
-        let value = value.trim().trim_matches('"');
+        let value = unquoted(value.trim());
         if name.trim().eq_ignore_ascii_case("handling") {
             handling.get_or_insert(value.eq_ignore_ascii_case("lenient"));
         } else if name.trim().eq_ignore_ascii_case("return") {
@@ -146,6 +147,39 @@ pub(super) fn preferences(headers: &HeaderMap) -> Preferences {
         }
     }
     Preferences { lenient: handling.unwrap_or_default(), minimal: returning.unwrap_or_default() }
+}
+
+/// Splits a header value at each separator that stands outside of quoted strings.
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |c| {
+        if is_escaped {
+            is_escaped = false;
+            return false;
+        }
+        match c {
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ => return c == separator && !is_quoted,
+        }
+        false
+    })
+}
+
+/// Text of a quoted string, or a token unchanged.
+fn unquoted(value: &str) -> Cow<'_, str> {
+    let Some(inner) = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) else {
+        return Cow::Borrowed(value);
+    };
+    if !inner.contains('\\') {
+        return Cow::Borrowed(inner);
+    }
+    let mut is_escaped = false;
+    let keep = |c: &char| {
+        is_escaped = *c == '\\' && !is_escaped;
+        !is_escaped
+    };
+    Cow::Owned(inner.chars().filter(keep).collect())
 }
 
 /// Parses `Idempotency-Key`: 1 to 255 visible ASCII characters, bare or as a quoted string.

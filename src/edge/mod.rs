@@ -6,8 +6,10 @@ mod headers;
 mod limit;
 mod observe;
 pub mod openapi;
+mod preconditions;
 mod rescue;
 mod resource;
+mod response;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 
 use super::context::{ContextResponse, IdentifiedRequest, RequestContext};
 use super::resource::Resource;
+use crate::gateway::routing::SelectedBy;
 use crate::server::IncomingRequest;
 use crate::telemetry::access::{Access, AccessLog};
 use crate::telemetry::labels::RequestLabels;
@@ -53,6 +54,7 @@ impl Recorder {
             answered_by: context.answered_by,
             vendor: traffic.map(Traffic::vendor),
             upstream: traffic.map(|traffic| &**traffic.upstream()),
+            route: context.route.map(SelectedBy::text).as_deref(),
             caller: context.caller.as_deref(),
             code: context.code,
             applied: context.applied,

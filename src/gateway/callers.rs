@@ -48,6 +48,11 @@ impl Callers {
         Callers(callers.collect())
     }
 
+    /// The caller of this name.
+    pub fn named(&self, name: &str) -> Option<&Caller> {
+        self.0.iter().find(|caller| *caller.name == *name)
+    }
+
     /// Number of requests over the limit, for each caller by name.
     pub fn limited(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|caller| (&*caller.name, caller.limited.load(Ordering::Relaxed)))

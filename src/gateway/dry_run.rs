@@ -1,11 +1,16 @@
 //! Dry run: shows the vendor's request and sends nothing.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::Request;
 use parlance_adapters::canonical::Warning;
 use parlance_adapters::{Encoded, Target};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::routing::SelectedBy;
 use crate::upstream::Upstream;
 
 #[derive(Serialize)]
@@ -14,6 +19,8 @@ struct DryRun<'a> {
     id: &'a str,
     vendor: &'static str,
     upstream: &'a str,
+    /// Reason why the upstream was chosen.
+    route: Cow<'static, str>,
     request: ShownRequest<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<ShownWarning<'a>>,
@@ -36,9 +43,8 @@ struct ShownWarning<'a> {
     detail: &'a str,
 }
 
-/// Renders the request as canonical JSON, with its credential as `***`. A merge patch is shown unmerged.
-pub(super) fn render(upstream: &Upstream, target: &Target, encoded: Encoded) -> Vec<u8> {
-    let spec = upstream.settings.vendor.spec();
+/// Renders the request of an update as canonical JSON, with its credential as `***`. A merge patch is shown unmerged.
+pub(super) fn update(upstream: &Upstream, target: &Target, route: SelectedBy, encoded: Encoded) -> Vec<u8> {
     let (mut call, is_unmerged) = match encoded {
         Encoded::Ready(call) => (call, false),
         Encoded::NeedsStored(pending) => (pending.into_unmerged(), true),
@@ -50,18 +56,43 @@ pub(super) fn render(upstream: &Upstream, target: &Target, encoded: Encoded) -> 
             detail: "The body shows the context of the patch; the stored one would be read and merged with it first.".to_owned(),
         });
     }
-    let (head, body) = call.request.into_parts();
+    render(upstream, target, route, call.request, &call.warnings)
+}
+
+/// Renders the request of a read as canonical JSON, with its credential as `***`.
+pub(super) fn read(
+    upstream: &Upstream,
+    target: &Target,
+    route: SelectedBy,
+    request: Request<Bytes>,
+) -> Vec<u8> {
+    render(upstream, target, route, request, &[])
+}
+
+fn render(
+    upstream: &Upstream,
+    target: &Target,
+    route: SelectedBy,
+    request: Request<Bytes>,
+    warnings: &[Warning],
+) -> Vec<u8> {
+    let spec = upstream.settings.vendor.spec();
+    let (head, body) = request.into_parts();
     let text = String::from_utf8_lossy(&body);
-    // A body that is no JSON, such as a form, is shown as a string.
+    // A body that is no JSON, such as a form, is shown as a string; none is null.
     let quoted = Value::from(text.as_ref()).to_string();
-    let shown =
-        serde_json::from_str(&text).or_else(|_| serde_json::from_str(&quoted)).unwrap_or(RawValue::NULL);
+    let shown = match text.is_empty() {
+        true => RawValue::NULL,
+        false => {
+            serde_json::from_str(&text).or_else(|_| serde_json::from_str(&quoted)).unwrap_or(RawValue::NULL)
+        }
+    };
     let credential = [(spec.credential.header().to_string(), Value::from("***"))];
     let headers = head
         .headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()));
-    let warnings = call.warnings.iter().map(|warning| ShownWarning {
+    let warnings = warnings.iter().map(|warning| ShownWarning {
         code: warning.code,
         pointer: warning.pointer.as_deref(),
         detail: &warning.detail,
@@ -71,6 +102,7 @@ pub(super) fn render(upstream: &Upstream, target: &Target, encoded: Encoded) -> 
         id: target.id(),
         vendor: spec.vendor,
         upstream: &upstream.name,
+        route: route.text(),
         request: ShownRequest {
             method: head.method.as_str(),
             url: head.uri.to_string(),

@@ -1,8 +1,10 @@
 //! Failures of adapters and of transport, translated into problems.
 
+use http::header;
 use parlance_adapters::{DecodeError, Failure, FailureKind, ValidationError};
 
 use crate::types::code::{AnsweredBy, Applied, Code, ProxyError};
+use crate::types::etag::ETag;
 use crate::types::problem::{FieldError, Problem, VendorPart};
 use crate::types::retry_after;
 use crate::upstream::Upstream;
@@ -120,11 +122,42 @@ pub(super) fn unreadable(upstream: &Upstream, reply: &Reply, error: DecodeError)
 
 /// Says that the update was not sent, because the read before it failed.
 pub(super) fn not_read(problem: Problem) -> Problem {
-    Problem {
-        applied: Applied::No,
-        detail: format!("The stored context could not be read, so nothing was changed. {}", problem.detail),
-        ..problem
-    }
+    let detail =
+        format!("The conversation could not be read first, so nothing was changed. {}", problem.detail);
+    Problem { detail, ..problem }
+}
+
+/// States that a failed read changed nothing.
+pub(super) fn read(problem: Problem) -> Problem {
+    Problem { applied: Applied::No, ..problem }
+}
+
+/// Adds to an error of transport what it means for the update.
+pub(super) fn update(mut problem: Problem) -> Problem {
+    problem.detail.push_str(match problem.applied {
+        Applied::No => "",
+        Applied::Unknown => " Whether the vendor applied the update is not known.",
+        Applied::Yes => " The vendor applied the update.",
+    });
+    problem
+}
+
+/// Says that the vendor's conversations take no conditions.
+pub(super) fn unconditional(upstream: &Upstream) -> Problem {
+    let title = upstream.settings.vendor.spec().title;
+    let detail = format!(
+        "A read of {title} does not show what an update writes, so that If-Match cannot be tested; leave it out."
+    );
+    about(upstream, Problem::new(Code::PreconditionUnsupported, detail))
+}
+
+/// Says that the conversation has another state than the condition names.
+pub(super) fn changed(upstream: &Upstream, etag: Option<ETag>) -> Problem {
+    let detail =
+        "The conversation was changed since it was read with that ETag, so nothing was sent; read it again.";
+    let mut problem = about(upstream, Problem::new(Code::PreconditionFailed, detail));
+    problem.headers.extend(etag.map(|etag| (header::ETAG, etag.header())));
+    problem
 }
 
 fn invalid(upstream: &Upstream, reply: &Reply, reason: &str, applied: Applied) -> Problem {

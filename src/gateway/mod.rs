@@ -1,8 +1,9 @@
-//! Use case: a canonical update becomes one vendor request, and the vendor's answer one conversation.
+//! Use cases: a canonical update becomes one vendor request, and the vendor's answer one conversation; a read likewise.
 //!
 //! ```text
-//! prepare: body ──> Patch ──> Encoded                  every fault of the body, before anything is sent
-//! send:    [read ──> merge] ──> UpstreamCall ──> reply ──> Conversation ──> Outcome
+//! prepare: body ──> Patch ──> Encoded                                every fault of the body, before anything is sent
+//! send:    [read ──> condition ──> merge] ──> UpstreamCall ──> reply ──> Conversation ──> Outcome
+//! read:                                                        reply ──> Conversation ──> Outcome
 //! ```
 
 pub mod callers;
@@ -17,11 +18,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
-use parlance_adapters::canonical::Patch;
+use parlance_adapters::canonical::{Conversation, Patch, Warning};
 use parlance_adapters::{Adapter, DecodeContext, EncodeRequest, Encoded, Target, UpstreamCall, decode};
 
+use self::routing::SelectedBy;
 use crate::types::code::{AnsweredBy, Code};
 use crate::types::deadline::Deadline;
+use crate::types::etag::{Condition, ETag};
 use crate::types::problem::Problem;
 use crate::upstream::Upstream;
 use crate::upstream::transport::Reply;
@@ -35,6 +38,8 @@ pub struct UpdateOptions {
     pub merge: bool,
     /// True for `Prefer: handling=lenient`: members that cannot be written are left out and named in warnings.
     pub lenient: bool,
+    /// State that the conversation must have, from `If-Match`.
+    pub if_match: Option<Condition>,
     /// Key for a vendor that takes one.
     pub vendor_key: Option<String>,
     /// Trace context for the vendor's request.
@@ -47,16 +52,28 @@ pub struct Prepared {
     upstream: Arc<Upstream>,
     target: Target,
     encoded: Encoded,
+    if_match: Option<Condition>,
     traceparent: Option<HeaderValue>,
 }
 
-/// Result of an update.
+/// Result of an update or a read.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The conversation as canonical JSON, or the problem.
-    pub result: Result<Vec<u8>, Problem>,
+    /// The answer, or the problem.
+    pub result: Result<Answer, Problem>,
     /// Time spent waiting for the vendor.
     pub waited: Duration,
+}
+
+/// Answer to the caller.
+#[derive(Debug)]
+pub struct Answer {
+    /// The conversation, or a vendor's request that is shown, as canonical JSON.
+    pub body: Vec<u8>,
+    /// Tag of the conversation without its warnings; `None` if the answer is not a whole conversation.
+    pub etag: Option<ETag>,
+    /// The id and the warnings alone, as JSON; `None` without a warning.
+    pub notices: Option<Vec<u8>>,
 }
 
 impl Outcome {
@@ -66,11 +83,32 @@ impl Outcome {
     }
 }
 
+impl Answer {
+    fn new(
+        upstream: &Upstream,
+        target: &Target,
+        (conversation, reply): (&Conversation<'_>, &Reply),
+        warnings: &[Warning],
+    ) -> Self {
+        let received = reply.response.body().len();
+        let vendor = upstream.settings.vendor.spec().vendor;
+        let mut body = Vec::with_capacity(received + conversation.added());
+        let tagged = conversation.write(target.id(), vendor, &upstream.name, warnings, &mut body);
+        let etag = conversation.is_whole().then(|| ETag::of(body.get(..tagged).unwrap_or_default()));
+        Answer { etag, notices: conversation.notices(target.id(), warnings), body }
+    }
+
+    fn shown(body: Vec<u8>) -> Self {
+        Answer { body, etag: None, notices: None }
+    }
+}
+
 /// Parses and encodes a body, once.
 ///
 /// # Errors
 ///
-/// The body is not JSON, or the patch has faults; a problem names them all.
+/// The body is not JSON, the patch has faults, all of which a problem names, or the vendor's conversations take no
+/// conditions.
 pub fn prepare(
     upstream: Arc<Upstream>,
     target: Target,
@@ -89,26 +127,67 @@ pub fn prepare(
     };
     let encoded = upstream.settings.vendor.encode(&request);
     let encoded = encoded.map_err(|error| failures::validation(&upstream, error))?;
-    Ok(Prepared { upstream, target, encoded, traceparent: options.traceparent })
+    let UpdateOptions { if_match, traceparent, .. } = options;
+    if if_match.is_some() && !upstream.settings.vendor.spec().is_conditional() {
+        return Err(failures::unconditional(&upstream));
+    }
+    Ok(Prepared { upstream, target, encoded, if_match, traceparent })
 }
 
 impl Prepared {
-    /// The vendor's request as canonical JSON; sends nothing.
-    pub fn dry_run(self) -> Vec<u8> {
-        dry_run::render(&self.upstream, &self.target, self.encoded)
+    /// The vendor's request as canonical JSON; changes nothing. A condition is tested by a read before `deadline`.
+    pub async fn dry_run(self, route: SelectedBy, deadline: Deadline) -> Outcome {
+        let Prepared { upstream, target, encoded, if_match, traceparent } = self;
+        let mut exchange = Exchange::new(&upstream, &target, traceparent, deadline);
+        let result = match &if_match {
+            Some(condition) => exchange.require(condition).await,
+            None => Ok(()),
+        };
+        let result = result.map(|()| Answer::shown(dry_run::update(&upstream, &target, route, encoded)));
+        Outcome { result, waited: exchange.waited }
     }
 
-    /// Sends the update, and reads the conversation before it if the context must be merged, all before `deadline`.
+    /// Sends the update, all before `deadline`. Reads the conversation before it if there is a condition or the context
+    /// must be merged.
     pub async fn send(self, deadline: Deadline) -> Outcome {
-        let Prepared { upstream, target, encoded, traceparent } = self;
-        let mut exchange =
-            Exchange { upstream: &upstream, target: &target, traceparent, deadline, waited: Duration::ZERO };
-        let result = exchange.update(encoded).await;
+        let Prepared { upstream, target, encoded, if_match, traceparent } = self;
+        let mut exchange = Exchange::new(&upstream, &target, traceparent, deadline);
+        let result = exchange.update(encoded, if_match.as_ref()).await;
         Outcome { result, waited: exchange.waited }
     }
 }
 
-/// Requests of one update, all before one deadline.
+/// Reads a conversation before `deadline`.
+pub async fn read(
+    upstream: &Upstream,
+    target: &Target,
+    traceparent: Option<HeaderValue>,
+    deadline: Deadline,
+) -> Outcome {
+    let mut exchange = Exchange::new(upstream, target, traceparent, deadline);
+    let result = exchange.conversation().await;
+    Outcome { result, waited: exchange.waited }
+}
+
+/// Shows the vendor's request of a read; sends nothing.
+///
+/// # Errors
+///
+/// No request can be made.
+pub fn show_read(upstream: &Upstream, target: &Target, route: SelectedBy) -> Result<Answer, Problem> {
+    let request = read_request(upstream, target)?;
+    Ok(Answer::shown(dry_run::read(upstream, target, route, request)))
+}
+
+fn read_request(upstream: &Upstream, target: &Target) -> Result<Request<Bytes>, Problem> {
+    match upstream.settings.vendor.read_request(&upstream.settings.adapter, target) {
+        Some(Ok(request)) => Ok(request),
+        Some(Err(error)) => Err(Problem::new(Code::InvalidId, format!("The id is too long: {error}."))),
+        None => Err(Problem::defect()),
+    }
+}
+
+/// Requests of one update or read, all before one deadline.
 struct Exchange<'a> {
     upstream: &'a Upstream,
     target: &'a Target,
@@ -117,37 +196,81 @@ struct Exchange<'a> {
     waited: Duration,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    fn new(
+        upstream: &'a Upstream,
+        target: &'a Target,
+        traceparent: Option<HeaderValue>,
+        deadline: Deadline,
+    ) -> Self {
+        Exchange { upstream, target, traceparent, deadline, waited: Duration::ZERO }
+    }
+
     fn vendor(&self) -> &'static dyn Adapter {
         self.upstream.settings.vendor.0
     }
 
-    async fn update(&mut self, encoded: Encoded) -> Result<Vec<u8>, Problem> {
-        let (upstream, target) = (self.upstream, self.target);
-        let mut call = match encoded {
-            Encoded::Ready(call) => call,
-            Encoded::NeedsStored(pending) => {
+    async fn update(&mut self, encoded: Encoded, if_match: Option<&Condition>) -> Result<Answer, Problem> {
+        let upstream = self.upstream;
+        let mut call = match (encoded, if_match) {
+            (Encoded::Ready(call), None) => call,
+            (encoded, if_match) => {
                 let reply = self.read().await.map_err(failures::not_read)?;
-                let stored = decode(self.vendor(), &DecodeContext::of_read(target), &reply.response)
-                    .map_err(|error| failures::not_read(failures::unreadable(upstream, &reply, error)))?;
-                pending.merge(&stored).map_err(|error| failures::validation(upstream, error))?
+                let stored = self.stored(&reply).map_err(failures::not_read)?;
+                if let Some(condition) = if_match {
+                    self.compare(condition, &stored, &reply)?;
+                }
+                match encoded {
+                    Encoded::Ready(call) => call,
+                    Encoded::NeedsStored(pending) => {
+                        pending.merge(&stored).map_err(|error| failures::validation(upstream, error))?
+                    }
+                }
             }
         };
         let request = std::mem::take(&mut call.request);
         let reply = self.send(request).await?;
-        self.conversation(&call, &reply)
+        self.updated(&call, &reply)
     }
 
-    /// Reads the conversation.
+    /// Reads the conversation and tests a condition on it.
+    async fn require(&mut self, condition: &Condition) -> Result<(), Problem> {
+        let reply = self.read().await.map_err(failures::not_read)?;
+        let stored = self.stored(&reply).map_err(failures::not_read)?;
+        self.compare(condition, &stored, &reply)
+    }
+
+    fn compare(
+        &self,
+        condition: &Condition,
+        stored: &Conversation<'_>,
+        reply: &Reply,
+    ) -> Result<(), Problem> {
+        match Answer::new(self.upstream, self.target, (stored, reply), &[]).etag {
+            Some(etag) if condition.matches_strongly(etag) => Ok(()),
+            etag => Err(failures::changed(self.upstream, etag)),
+        }
+    }
+
+    /// Reads the conversation for the caller.
+    async fn conversation(&mut self) -> Result<Answer, Problem> {
+        let reply = self.read().await?;
+        let conversation = self.stored(&reply)?;
+        Ok(Answer::new(self.upstream, self.target, (&conversation, &reply), &[]))
+    }
+
+    /// Requests the conversation.
     async fn read(&mut self) -> Result<Reply, Problem> {
-        let request =
-            self.upstream.settings.vendor.read_request(&self.upstream.settings.adapter, self.target);
-        let request = match request {
-            Some(Ok(request)) => request,
-            Some(Err(error)) => return Err(Problem::new(Code::Internal, error.to_string())),
-            None => return Err(Problem::defect()),
-        };
-        self.send(request).await
+        self.send(read_request(self.upstream, self.target)?).await
+    }
+
+    /// The conversation that the reply to a read describes.
+    fn stored<'r>(&self, reply: &'r Reply) -> Result<Conversation<'r>, Problem>
+    where
+        'a: 'r,
+    {
+        decode(self.vendor(), &DecodeContext::of_read(self.target), &reply.response)
+            .map_err(|error| failures::unreadable(self.upstream, reply, error))
     }
 
     /// Sends a request; a reply that is no success is a problem.
@@ -155,23 +278,23 @@ impl Exchange<'_> {
         if let Some(trace) = &self.traceparent {
             request.headers_mut().insert(TRACEPARENT, trace.clone());
         }
+        let is_read = request.method().is_safe();
         let sent = self.upstream.send(request, self.deadline.clone()).await;
         self.waited += sent.waited;
-        let reply = sent.result.map_err(|error| failures::transport(self.upstream, error))?;
-        if !reply.response.status().is_success() {
-            return Err(failures::vendor(self.upstream, &reply));
+        match sent.result {
+            Ok(reply) if reply.response.status().is_success() => Ok(reply),
+            Ok(reply) if is_read => Err(failures::read(failures::vendor(self.upstream, &reply))),
+            Ok(reply) => Err(failures::vendor(self.upstream, &reply)),
+            Err(error) if is_read => Err(failures::read(failures::transport(self.upstream, error))),
+            Err(error) => Err(failures::update(failures::transport(self.upstream, error))),
         }
-        Ok(reply)
     }
 
     /// The conversation that the reply to an update describes.
-    fn conversation(&self, call: &UpstreamCall, reply: &Reply) -> Result<Vec<u8>, Problem> {
-        let (upstream, vendor) = (self.upstream, self.vendor());
+    fn updated(&self, call: &UpstreamCall, reply: &Reply) -> Result<Answer, Problem> {
         let context = DecodeContext::of_update(self.target, call);
-        let conversation = decode(vendor, &context, &reply.response)
-            .map_err(|error| failures::undecodable(upstream, reply, error))?;
-        let mut body = Vec::with_capacity(reply.response.body().len() + conversation.added());
-        conversation.write(self.target.id(), vendor.spec().vendor, &upstream.name, &call.warnings, &mut body);
-        Ok(body)
+        let conversation = decode(self.vendor(), &context, &reply.response)
+            .map_err(|error| failures::undecodable(self.upstream, reply, error))?;
+        Ok(Answer::new(self.upstream, self.target, (&conversation, reply), &call.warnings))
     }
 }

@@ -11,7 +11,7 @@
 
 mod check;
 mod checked;
-mod diagnose;
+pub(crate) mod diagnose;
 mod glob;
 pub mod limited_file;
 mod load;

@@ -28,6 +28,8 @@ pub struct Access<'a> {
     pub vendor: Option<&'static str>,
     /// Chosen upstream.
     pub upstream: Option<&'a str>,
+    /// Reason why that upstream was chosen: `prefix`, a rule such as `routes[0]`, or `default_upstream`.
+    pub route: Option<&'a str>,
     /// Name of the caller.
     pub caller: Option<&'a str>,
     /// Code of the problem.
@@ -82,6 +84,7 @@ impl AccessLog {
         let optional = [
             (",\"vendor\":", access.vendor),
             (",\"upstream\":", access.upstream),
+            (",\"route\":", access.route),
             (",\"caller\":", access.caller),
             (",\"code\":", access.code.map(|code| code.as_str())),
             (",\"update_applied\":", access.applied.map(|applied| applied.as_str())),

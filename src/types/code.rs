@@ -91,6 +91,12 @@ codes! {
     IdempotencyKeyReused = "idempotency-key-reused", 422, false, "The key was used for another request";
     /// The record store cannot be reached.
     IdempotencyStoreUnavailable = "idempotency-store-unavailable", 503, true, "The idempotency store cannot be reached";
+    /// The conversation is not in the state that `If-Match` names.
+    PreconditionFailed = "precondition-failed", 412, false, "The conversation is not in the state that If-Match names";
+    /// The vendor's reads do not show all that can be written.
+    PreconditionUnsupported = "precondition-unsupported", 412, false, "Conversations of this vendor take no conditions";
+    /// Another update of the conversation did not end in time.
+    ConversationBusy = "conversation-busy", 503, true, "Another update of the conversation is at work";
     /// The caller's own limit.
     CallerRateLimited = "caller-rate-limited", 429, true, "The caller's rate limit is reached";
     /// The gateway, or this upstream's share of it, is full.

@@ -5,6 +5,7 @@ pub mod body;
 pub mod build_error;
 pub mod code;
 pub mod deadline;
+pub mod etag;
 pub mod problem;
 pub mod rate_limiter;
 pub mod remedies;

@@ -93,6 +93,8 @@ impl Retries {
                     Some(RetryReason::Unsent)
                 }
                 (Applied::Unknown, _) if retry_unknown => Some(RetryReason::Unknown),
+                // The answer to a read was cut off.
+                (Applied::Yes, TransportErrorKind::Invalid) if safe => Some(RetryReason::Unknown),
                 _ => None,
             },
             Ok(reply) => {

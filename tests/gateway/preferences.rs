@@ -66,12 +66,50 @@ fn minimal_is_answered_without_a_body() {
 #[test]
 fn both_in_one_header_or_in_two() {
     let rig = usual();
-    let body = r#"{"title":"t","nonsense":1}"#;
-    let two = preferring(body, "return=minimal").header("Prefer", "handling=lenient");
-    for request in [preferring(body, "handling=lenient, return=minimal"), two] {
+    let two = |body| preferring(body, "return=minimal").header("Prefer", "handling=lenient");
+    for request in
+        [preferring(r#"{"title":"t"}"#, "handling=lenient, return=minimal"), two(r#"{"title":"t"}"#)]
+    {
         let answer = rig.send(&request);
         assert_eq!(answer.status, 204);
         assert_eq!(answer.header("preference-applied"), Some("handling=lenient, return=minimal"));
+    }
+    rig.finish();
+}
+
+#[test]
+fn warnings_are_not_lost_in_a_minimal_answer() {
+    let rig = usual();
+    let body = r#"{"title":"t","contxt":{"vip":true}}"#;
+    let keyed = preferring(body, "return=minimal, handling=lenient").header("Idempotency-Key", "k");
+    for request in [preferring(body, "return=minimal, handling=lenient"), keyed.clone(), keyed] {
+        let answer = rig.send(&request);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        assert_eq!(answer.header("preference-applied"), Some("handling=lenient"));
+        let answer = answer.json();
+        let names: Vec<&String> = answer.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["id", "warnings"]);
+        assert_eq!(answer["id"], SMS);
+        assert_eq!(answer["warnings"][0]["pointer"], "/contxt");
+    }
+    rig.finish();
+}
+
+#[test]
+fn preferences_in_quoted_strings_are_not_preferences() {
+    let rig = usual();
+    let body = r#"{"title":"t"}"#;
+    for prefer in [
+        r#"foo="x, return=minimal""#,
+        r#"foo="x; \", return=minimal""#,
+        r#"foo=bar; baz="return=minimal, handling=lenient""#,
+        r#"foo="return=minimal"#,
+    ] {
+        let answer = rig.send(&preferring(body, prefer));
+        assert_eq!((answer.status, answer.header("preference-applied")), (200, None), "{prefer}");
+    }
+    for prefer in [r#"return="minimal""#, r#"foo="a,b", return=minimal; x="y,z""#, r#"return="mini\mal""#] {
+        assert_eq!(rig.send(&preferring(body, prefer)).status, 204, "{prefer}");
     }
     rig.finish();
 }

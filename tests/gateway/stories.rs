@@ -22,10 +22,6 @@ fn groups() -> Vec<Group> {
     let vendors = ALL.iter().map(|adapter| adapter.spec().vendor);
     for (vendor, story) in vendors.flat_map(|vendor| Story::of(vendor).into_iter().map(move |s| (vendor, s)))
     {
-        // The API serves no reads yet; the adapters' own tests tell these.
-        if text(&story.told, "method") == Some("GET") {
-            continue;
-        }
         let name = format!("{vendor}/{}", story.name);
         let settings = match story.told.get("upstream") {
             None => String::new(),
@@ -80,9 +76,13 @@ fn tell(rig: &Gateway, vendor: &str, story: &Tree) -> Result<(), String> {
     }
     let id = text(story, "id").ok_or("has no id")?;
     let kind = text(story, "content_type").unwrap_or("application/json");
-    let mut request = Request::new("PATCH", &format!("/conversations/{id}"))
-        .header("Content-Type", kind)
-        .body(bytes(story.get("patch"), story.get("patch_text")));
+    let path = format!("/conversations/{id}");
+    let mut request = match text(story, "method") {
+        Some(method) => Request::new(method, &path),
+        None => Request::new("PATCH", &path)
+            .header("Content-Type", kind)
+            .body(bytes(story.get("patch"), story.get("patch_text"))),
+    };
     if let Some(prefer) = text(story, "prefer") {
         request = request.header("Prefer", prefer);
     }
@@ -133,8 +133,11 @@ fn compare_sent(expected: &Tree, sent: &Sent) -> Result<(), String> {
             }
         }
     }
-    let body = Tree::parse(&bytes(expected.get("body"), expected.get("body_text")))
-        .map_err(|e| format!("sends no JSON: {e}"))?;
+    let body = bytes(expected.get("body"), expected.get("body_text"));
+    if body.is_empty() && sent.body.is_empty() {
+        return Ok(());
+    }
+    let body = Tree::parse(&body).map_err(|e| format!("sends no JSON: {e}"))?;
     if body.sorted() != sent.tree().sorted() {
         return Err(format!("sends {body}, not {}", sent.body));
     }

@@ -223,8 +223,21 @@ impl Conversation<'_> {
         512 + 64 * self.messages.as_ref().map_or(0, |messages| messages.items.len())
     }
 
-    /// Appends the JSON text. `id` is the canonical id; `more` are warnings from elsewhere.
-    pub fn write(&self, id: &str, vendor: &str, upstream: &str, more: &[Warning], out: &mut Vec<u8>) {
+    /// True if the vendor reported the whole conversation.
+    pub fn is_whole(&self) -> bool {
+        true
+    }
+
+    /// Appends the JSON text. `id` is the canonical id; `more` are warnings from elsewhere. Returns the length of `out`
+    /// before the warnings.
+    pub fn write(
+        &self,
+        id: &str,
+        vendor: &str,
+        upstream: &str,
+        more: &[Warning],
+        out: &mut Vec<u8>,
+    ) -> usize {
         out.extend_from_slice(b"{\"id\":");
         quote(id, out);
         out.extend_from_slice(b",\"vendor\":");
@@ -259,8 +272,22 @@ impl Conversation<'_> {
             out.push(b']');
         }
         vendor_data(&self.vendor_data, out);
+        let without_warnings = out.len();
         warnings(&self.warnings, more, out);
         out.push(b'}');
+        without_warnings
+    }
+
+    /// The id and the warnings alone, as JSON text; `None` without a warning.
+    pub fn notices(&self, id: &str, more: &[Warning]) -> Option<Vec<u8>> {
+        if self.warnings.is_empty() && more.is_empty() {
+            return None;
+        }
+        let mut out = b"{\"id\":".to_vec();
+        quote(id, &mut out);
+        warnings(&self.warnings, more, &mut out);
+        out.push(b'}');
+        Some(out)
     }
 }
 

@@ -171,15 +171,12 @@ impl Inner {
             Ok(Err(ReadError::TooLarge)) => TransportError::new(
                 Applied::Yes,
                 ProxyError::HttpResponseBodySize,
-                format!(
-                    "The vendor's answer is longer than {} bytes; the update was applied.",
-                    self.max_response
-                ),
+                format!("The vendor's answer is longer than {} bytes.", self.max_response),
             ),
             Ok(Err(ReadError::Broken(_))) => TransportError::new(
                 Applied::Yes,
                 ProxyError::HttpResponseIncomplete,
-                "The vendor's answer was cut off after its status said success; the update was applied.",
+                "The vendor's answer was cut off after its status said success.",
             ),
             Err(expired) => TransportError::stalled(expired),
         };
@@ -202,25 +199,25 @@ fn no_response(error: &legacy::Error, sent: bool, expired: Option<Expired>) -> T
         (
             Applied::No,
             ProxyError::ConnectionTerminated,
-            "The connection to the vendor broke before the update was sent.",
+            "The connection to the vendor broke before the request was sent.",
         )
     } else if find::<h2::Error>(error).is_some_and(was_not_processed) {
         (
             Applied::No,
             ProxyError::ConnectionTerminated,
-            "The vendor refused the request's stream; by HTTP/2 it has not looked at the update.",
+            "The vendor refused the request's stream; by HTTP/2 it has not looked at the request.",
         )
     } else if hyper.is_some_and(|error| error.is_parse() || error.is_parse_too_large()) {
         (
             Applied::Unknown,
             ProxyError::HttpProtocolError,
-            "The vendor's answer is not HTTP that can be understood; whether it applied the update is not known.",
+            "The vendor's answer is not HTTP that can be understood.",
         )
     } else {
         (
             Applied::Unknown,
             ProxyError::ConnectionTerminated,
-            "The connection to the vendor broke before it answered; whether it applied the update is not known.",
+            "The connection to the vendor broke before it answered.",
         )
     };
     TransportError::new(applied, proxy_error, detail)

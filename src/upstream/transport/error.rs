@@ -64,7 +64,7 @@ pub struct TransportError {
     pub kind: TransportErrorKind,
     /// Knowledge of the update's outcome.
     pub applied: Applied,
-    /// Sentence for the caller, without a secret or a private address.
+    /// Sentence for the caller, without a secret or a private address. It says nothing of the update: `applied` does.
     pub detail: String,
     /// Error type of RFC 9209 section 2.3.
     pub proxy_error: ProxyError,
@@ -129,11 +129,11 @@ impl TransportError {
         let (proxy_error, detail) = match expired {
             Expired::Timeout => (
                 ProxyError::ConnectionTimeout,
-                "The request could not be sent in time; the vendor has not had the update.",
+                "The request could not be sent in time; the vendor has not had it.",
             ),
             Expired::Shutdown => (
                 ProxyError::ProxyInternalResponse,
-                "The gateway is shutting down and did not send the update.",
+                "The gateway is shutting down and did not send the request.",
             ),
         };
         TransportError::new(Applied::No, proxy_error, detail)
@@ -142,12 +142,8 @@ impl TransportError {
     /// Error of a request whose time ended after it was sent and before a response.
     pub(crate) fn not_answered(expired: Expired) -> Self {
         let detail = match expired {
-            Expired::Timeout => {
-                "The vendor did not answer in time; whether it applied the update is not known."
-            }
-            Expired::Shutdown => {
-                "The gateway is shutting down and waits no longer for the vendor's answer; whether it applied the update is not known."
-            }
+            Expired::Timeout => "The vendor did not answer in time.",
+            Expired::Shutdown => "The gateway is shutting down and waits no longer for the vendor's answer.",
         };
         TransportError::response_timeout(expired, Applied::Unknown, detail)
     }
@@ -155,11 +151,9 @@ impl TransportError {
     /// Error of a successful response whose body was not complete in time.
     pub(crate) fn stalled(expired: Expired) -> Self {
         let detail = match expired {
-            Expired::Timeout => {
-                "The vendor's answer stalled after its status said success; the update was applied."
-            }
+            Expired::Timeout => "The vendor's answer stalled after its status said success.",
             Expired::Shutdown => {
-                "The gateway is shutting down and waits no longer for the rest of the vendor's answer; the update was applied."
+                "The gateway is shutting down and waits no longer for the rest of the vendor's answer."
             }
         };
         TransportError::response_timeout(expired, Applied::Yes, detail)

@@ -23,7 +23,11 @@ const PROBLEMS: &[(&str, u16, bool)] = &[
     ("body-too-large", 413, false),
     ("unsupported-media-type", 415, false),
     ("invalid-patch", 422, false),
+    ("precondition-failed", 412, false),
+    ("precondition-unsupported", 412, false),
+    ("conversation-busy", 503, true),
     ("idempotency-in-progress", 409, true),
+    ("idempotency-outcome-unknown", 409, false),
     ("idempotency-key-reused", 422, false),
     ("caller-rate-limited", 429, true),
     ("overloaded", 503, true),
@@ -46,11 +50,11 @@ const PROBLEMS: &[(&str, u16, bool)] = &[
 ];
 
 /// Problems that say when to come back.
-const WITH_RETRY_AFTER: [&str; 4] =
-    ["idempotency-in-progress", "caller-rate-limited", "overloaded", "draining"];
+const WITH_RETRY_AFTER: [&str; 5] =
+    ["conversation-busy", "idempotency-in-progress", "caller-rate-limited", "overloaded", "draining"];
 
 /// Headers that an answer may have; anything else would come from the vendor.
-const HEADERS: [&str; 19] = [
+const HEADERS: [&str; 20] = [
     "accept-encoding",
     "accept-patch",
     "allow",
@@ -59,6 +63,7 @@ const HEADERS: [&str; 19] = [
     "content-length",
     "content-type",
     "date",
+    "etag",
     "idempotency-status",
     "idempotent-replayed",
     "preference-applied",
@@ -85,6 +90,9 @@ pub fn document() -> &'static Value {
 #[track_caller]
 pub fn judge(request: &Request, answer: &Reply) {
     let told = || format!("{} {} -> {answer:?}", request.method, request.target);
+    if answer.header("etag").is_some() {
+        assert!(matches!(answer.status, 200 | 204 | 304 | 412), "an ETag of what? {}", told());
+    }
     for (name, _) in &answer.headers {
         let name = name.to_ascii_lowercase();
         assert!(HEADERS.contains(&name.as_str()), "{name} does not belong into an answer: {}", told());

@@ -122,7 +122,7 @@ impl Reply {
     /// The length in bytes of the body that follows the head.
     pub(crate) fn length(&self, of_head: bool) -> usize {
         let length = self.header("content-length").map(|length| length.parse().unwrap());
-        if of_head || matches!(self.status, 100..200 | 204) {
+        if of_head || matches!(self.status, 100..200 | 204 | 304) {
             assert!(of_head || length.is_none(), "such a reply has no body: {self:?}");
             return 0;
         }
