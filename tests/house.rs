@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use parlance::edge::openapi;
+use parlance::types::remedies;
 use parlance_adapters::ALL;
 
 /// What adapters may use: bytes, requests, and SIMD to read JSON. Nothing that does IO.
@@ -395,17 +397,23 @@ fn generated_documents_are_up_to_date() {
     up_to_date("config/parlance.schema.json", &printed("config-schema"));
 }
 
-#[test]
-fn the_readmes_matrix_is_up_to_date() {
-    let (begin, end) = ("<!-- matrix -->\n", "<!-- /matrix -->");
-    let readme = read("README.md");
-    let parts = readme.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+/// Judges, as [`up_to_date`] does, the part of a file between the lines `<!-- name -->` and `<!-- /name -->`.
+fn part_up_to_date(path: &str, name: &str, fresh: &str) {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let text = read(path);
+    let parts = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
     let Some((before, behind)) = parts else {
-        panic!(
-            "README.md needs the lines {begin:?} and {end:?}; between them stands what `parlance vendors` prints"
-        );
+        panic!("{path} needs the lines {begin:?} and {end:?}; what is generated stands between them");
     };
-    up_to_date("README.md", &format!("{before}{begin}{}{end}{behind}", printed("vendors")));
+    up_to_date(path, &format!("{before}{begin}{fresh}{end}{behind}"));
+}
+
+#[test]
+fn generated_parts_of_pages_are_up_to_date() {
+    part_up_to_date("README.md", "matrix", &printed("vendors"));
+    part_up_to_date("docs/api.md", "compatibility", openapi::COMPATIBILITY);
+    part_up_to_date("docs/api.md", "headers", &openapi::headers::markdown());
+    part_up_to_date("docs/api.md", "problems", &remedies::markdown());
 }
 
 #[test]

@@ -8,5 +8,6 @@ pub mod deadline;
 pub mod etag;
 pub mod problem;
 pub mod rate_limiter;
+pub mod remedies;
 pub mod request_id;
 pub mod retry_after;
