@@ -96,6 +96,11 @@ impl StoreConnection {
         })))
     }
 
+    /// True if both are the same connection.
+    pub(super) fn is(&self, other: &StoreConnection) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// True if there is a connection and no reply is late.
     pub(super) fn is_up(&self) -> bool {
         matches!(&*self.0.state.borrow(), State::Up(up) if !up.silent.load(Relaxed))

@@ -54,6 +54,11 @@ impl Shared {
         self.url.expose() == url.expose() && self.ca_file.as_deref() == ca_file
     }
 
+    /// The connection, which turns share.
+    pub(super) fn connection(&self) -> &StoreConnection {
+        &self.connection
+    }
+
     /// True if there is a connection that answers.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_up()
