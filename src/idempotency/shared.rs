@@ -72,6 +72,8 @@ impl Shared {
         // A claim without a reply may have been stored: it is released afterwards.
         match self.call(&command, claim, || release(claim)).await? {
             Value::Nil => Ok(ClaimOutcome::Claimed),
+            // The command was sent twice, because the connection was lost before its first reply.
+            Value::BulkString(found) if found == held => Ok(ClaimOutcome::Claimed),
             Value::BulkString(found) => {
                 record::read(&keyed.key, &Bytes::from(found)).ok_or_else(|| invalid(&keyed.key))
             }

@@ -115,7 +115,7 @@ impl<L> Queues<L> {
 
     /// Conversations that are in use.
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap().len()).sum()
     }
 }

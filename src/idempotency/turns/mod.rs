@@ -7,6 +7,8 @@
 mod kind;
 mod lease;
 mod local;
+#[cfg(test)]
+mod tests;
 
 pub use kind::TurnKind;
 
