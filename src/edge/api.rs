@@ -142,6 +142,7 @@ impl Handler<'_> {
         };
         let timeout = upstream.settings.timeout;
         // Faults of the body are found before the key is claimed.
+        let conversation: Arc<str> = Arc::from(target.id());
         let prepared = gateway::prepare(Arc::clone(&upstream), target, options, &body)?;
         if dry_run {
             return Ok(respond(prepared.dry_run(), true, preferences).into_response());
@@ -154,16 +155,19 @@ impl Handler<'_> {
         };
         let keyed = KeyedRequest::new(
             &FingerprintInput {
-                caller: caller.map(|caller| &*caller.name),
+                caller: caller.map(|caller| &caller.name),
                 key: &key,
                 path,
                 upstream: &upstream.name,
                 merge,
                 lenient: preferences.lenient,
                 minimal: preferences.minimal,
+                condition: None,
                 body: &body,
             },
-            id.clone(),
+            conversation,
+            upstream.settings.retry_unknown,
+            id,
         );
         let shutdown = shutdown.clone();
         // Boxed once: the update is moved into two tasks, and its future is large.
@@ -172,25 +176,22 @@ impl Handler<'_> {
             Worked {
                 answered_by: outcome.answered_by(),
                 waited: outcome.waited,
-                response: match outcome.result {
-                    Ok(body) => respond(body, false, preferences),
-                    Err(problem) => StoredResponse::of_problem(problem, id.as_str()),
-                },
+                result: outcome.result.map(|body| respond(body, false, preferences)),
             }
         });
-        Ok(keyed_response(snapshot.idempotency.answer(keyed, timeout, work).await?, context))
+        let outcome = snapshot.idempotency.answer(keyed, timeout, true, |_| work).await?;
+        Ok(keyed_response(outcome, context))
     }
 }
 
 /// Chooses between the response of the update and the stored one, and marks the stored one.
 fn keyed_response(outcome: IdempotentOutcome, context: &mut RequestContext) -> Response<Body> {
     let (response, mark) = match outcome {
-        IdempotentOutcome::First { worked, guaranteed } => {
-            context.waited = worked.waited;
-            context.answered_by = worked.answered_by;
+        IdempotentOutcome::First { response, answered_by, waited, guaranteed } => {
+            (context.waited, context.answered_by) = (waited, answered_by);
             let mark =
                 (HeaderName::from_static("idempotency-status"), HeaderValue::from_static("not-guaranteed"));
-            (worked.response, (!guaranteed).then_some(mark))
+            (response, (!guaranteed).then_some(mark))
         }
         IdempotentOutcome::Replayed(response) => {
             let mark = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
