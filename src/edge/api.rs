@@ -24,7 +24,7 @@ use crate::gateway::callers::{self, Caller};
 use crate::gateway::routing::{self, SelectedBy};
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::{self, UpdateOptions};
-use crate::idempotency::{self, FingerprintInput, KeyedRequest, StoredResponse, Worked};
+use crate::idempotency::{self, FingerprintInput, KeyedRequest, Worked};
 use crate::server::tls::ClientIdentity;
 use crate::types::body::{self, Body, ReadError};
 use crate::types::code::Code;
@@ -194,6 +194,7 @@ impl<'a> Handler<'a> {
         };
         let timeout = upstream.settings.timeout;
         // Faults of the body are found before the key is claimed.
+        let conversation: Arc<str> = Arc::from(target.id());
         let prepared = gateway::prepare(Arc::clone(&upstream), target, options, &body)?;
         let segment = Resource::conversation_segment(path);
         let Some(key) = key.filter(|_| !dry_run) else {
@@ -210,16 +211,19 @@ impl<'a> Handler<'a> {
         };
         let keyed = KeyedRequest::new(
             &FingerprintInput {
-                caller: caller.map(|caller| &*caller.name),
+                caller: caller.map(|caller| &caller.name),
                 key: &key,
                 path,
                 upstream: &upstream.name,
                 merge,
                 lenient: preferences.lenient,
                 minimal: preferences.minimal,
+                condition: None,
                 body: &body,
             },
-            id.clone(),
+            conversation,
+            upstream.settings.retry_unknown,
+            id,
         );
         let shutdown = shutdown.clone();
         // Needed only to explain an id that names no upstream.
@@ -231,18 +235,18 @@ impl<'a> Handler<'a> {
             Worked {
                 answered_by: outcome.answered_by(),
                 waited: outcome.waited,
-                response: match (outcome.result, unnamed) {
-                    (Ok(answer), _) => response::updated(answer, false, preferences),
-                    (Err(problem), None) => StoredResponse::of_problem(problem, id.as_str()),
+                result: match (outcome.result, unnamed) {
+                    (Ok(answer), _) => Ok(response::updated(answer, false, preferences)),
+                    (Err(problem), None) => Err(problem),
                     (Err(problem), Some((snapshot, segment, caller))) => {
                         let caller = caller.and_then(|name| snapshot.callers.named(&name));
-                        let problem = explained(problem, &snapshot, &segment, caller, Some(by));
-                        StoredResponse::of_problem(problem, id.as_str())
+                        Err(explained(problem, &snapshot, &segment, caller, Some(by)))
                     }
                 },
             }
         });
-        Ok(response::keyed(snapshot.idempotency.answer(keyed, timeout, work).await?, &mut self.context))
+        let outcome = snapshot.idempotency.answer(keyed, timeout, true, |_| work).await?;
+        Ok(response::keyed(outcome, &mut self.context))
     }
 }
 
