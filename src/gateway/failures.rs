@@ -3,6 +3,7 @@
 use http::header;
 use parlance_adapters::{DecodeError, Failure, FailureKind, ValidationError};
 
+use crate::idempotency::turns::TurnError;
 use crate::types::code::{AnsweredBy, Applied, Code, ProxyError};
 use crate::types::etag::ETag;
 use crate::types::problem::{FieldError, Problem, VendorPart};
@@ -127,11 +128,6 @@ pub(super) fn not_read(problem: Problem) -> Problem {
     Problem { detail, ..problem }
 }
 
-/// States that a failed read changed nothing.
-pub(super) fn read(problem: Problem) -> Problem {
-    Problem { applied: Applied::No, ..problem }
-}
-
 /// Adds to an error of transport what it means for the update.
 pub(super) fn update(mut problem: Problem) -> Problem {
     problem.detail.push_str(match problem.applied {
@@ -140,6 +136,16 @@ pub(super) fn update(mut problem: Problem) -> Problem {
         Applied::Yes => " The vendor applied the update.",
     });
     problem
+}
+
+/// Says that other updates of the conversation were first.
+pub(super) fn no_turn(upstream: &Upstream, error: &TurnError) -> Problem {
+    let code = match error {
+        TurnError::Busy | TurnError::Lost => Code::ConversationBusy,
+        TurnError::Shutdown => Code::Draining,
+        TurnError::Store(_) => Code::IdempotencyStoreUnavailable,
+    };
+    about(upstream, Problem::new(code, format!("{error}; nothing was sent.")).retry_after(1))
 }
 
 /// Says that the vendor's conversations take no conditions.

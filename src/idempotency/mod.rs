@@ -93,7 +93,7 @@ impl Idempotency {
     pub fn new(settings: &settings::Idempotency, callers: usize) -> Result<Self, BuildError> {
         let store = Store::new(settings, callers)?;
         Ok(Idempotency {
-            turns: Turns::new(store.connection(), Lifetimes::from(settings)),
+            turns: Turns::new(store.connection(), settings),
             store: Arc::new(store),
             settings: settings.clone(),
             callers,
@@ -109,7 +109,7 @@ impl Idempotency {
             if previous.store.is_at(&self.settings) { Arc::clone(&previous.store) } else { self.store };
         store.limit(&self.settings, self.callers);
         Idempotency {
-            turns: previous.turns.carry(store.connection(), Lifetimes::from(&self.settings)),
+            turns: previous.turns.carry(store.connection(), &self.settings),
             store,
             settings: self.settings,
             callers: self.callers,
