@@ -1,6 +1,6 @@
 //! Dry run: shows the vendor's request and sends nothing.
 
-use parlance_adapters::canonical::Warning;
+use parlance_adapters::canonical::{Warning, WarningCode};
 use parlance_adapters::{Encoded, Target};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -45,7 +45,7 @@ pub(super) fn render(upstream: &Upstream, target: &Target, encoded: Encoded) -> 
     };
     if is_unmerged {
         call.warnings.push(Warning {
-            code: "unmerged",
+            code: WarningCode::Unmerged.as_str(),
             pointer: Some("/context".to_owned()),
             detail: "The body shows the context of the patch; the stored one would be read and merged with it first.".to_owned(),
         });
