@@ -114,11 +114,12 @@ pub(super) fn undecodable(upstream: &Upstream, reply: &Reply, error: DecodeError
 
 /// Translates a successful reply to a read that gives no conversation.
 pub(super) fn unreadable(upstream: &Upstream, reply: &Reply, error: DecodeError) -> Problem {
-    let reason = match error {
-        DecodeError::Invalid(reason) => reason,
-        DecodeError::Failed(found) => found.vendor_message.unwrap_or_default(),
-    };
-    invalid(upstream, reply, &reason, Applied::No)
+    let mut problem = invalid(upstream, reply, &error.to_string(), Applied::No);
+    if let (DecodeError::Failed(found), Some(part)) = (error, &mut problem.vendor) {
+        part.code = found.vendor_code;
+        part.message = found.vendor_message;
+    }
+    problem
 }
 
 /// Says that the update was not sent, because the read before it failed.
