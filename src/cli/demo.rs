@@ -48,7 +48,10 @@ pub(super) async fn run() -> Result<(), CliError> {
             spec.example.patch
         ));
     }
-    text.push_str("\nAdd ?dry_run=true to see the vendor's request instead. Ctrl-C ends the demo.\n");
+    text.push_str(
+        "\nThe same without -X, -H and -d reads the conversation; with -i it shows its ETag for If-Match.\n\
+         Add '?dry_run=true' (in quotes) to see the vendor's request instead. Ctrl-C ends the demo.\n",
+    );
     print(&text)?;
     signals.stop().await;
     gateway.drain().await;
@@ -56,7 +59,7 @@ pub(super) async fn run() -> Result<(), CliError> {
     Ok(())
 }
 
-/// Updates one conversation of each vendor and shows all requests and answers.
+/// Updates one conversation of each vendor, reads it again, and shows all requests and answers.
 pub(super) async fn once() -> Result<(), CliError> {
     let sandbox = parlance_sandbox::start(Options { base_port: 0, ..Options::default() }).await?;
     let gateway = start(&sandbox, 0, 0).await?;
@@ -71,7 +74,7 @@ pub(super) async fn once() -> Result<(), CliError> {
     gateway.drain().await;
     sandbox.stop().await;
     if wrong.is_empty() {
-        return print(&format!("{0} vendors, {0} updates, one API: all right.\n", ALL.len()));
+        return print(&format!("{0} vendors, {0} updates, {0} reads, one API: all right.\n", ALL.len()));
     }
     Err(CliError(wrong))
 }
@@ -191,6 +194,13 @@ async fn show(client: &Client, sandbox: &Sandbox, gateway: &Gateway, spec: &Spec
         &format!("canonical answer    {}", answer.status()),
         &pretty(&String::from_utf8_lossy(answer.body())),
     );
+    let read = client.send("GET", &url, "").await?;
+    let tag = read.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+    section(&mut text, &format!("read again          {}, ETag {tag}", read.status()), "");
+    let stored: Value = serde_json::from_slice(read.body())?;
+    if read.status() != 200 || tag.is_empty() || at(&stored, "/id") != &canonical_id(spec) {
+        fault = Some("the conversation cannot be read");
+    }
     if updates().count() > 1 {
         fault = Some("more than one update reached the vendor");
     }

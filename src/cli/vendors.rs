@@ -31,6 +31,17 @@ pub(super) fn table() -> String {
         let calls = spec.update.iter().map(|call| format!("`{} {}`", call.method, call.path));
         calls.collect::<Vec<_>>().join(", ")
     }));
+    lines.push(about("*read*", |spec| {
+        spec.read.as_ref().map_or("–".to_owned(), |call| format!("`{} {}`", call.method, call.path))
+    }));
+    lines.push(about("*reported by a read*", |spec| {
+        let names = || spec.read_members.iter().map(|name| format!("`{name}`"));
+        if spec.read_members == spec.reported_members {
+            "the same".to_owned()
+        } else {
+            names().collect::<Vec<_>>().join(", ")
+        }
+    }));
     lines.push(about("*credential*", |spec| format!("`{}`", spec.credential.shown())));
     lines.push(about("*own settings*", |spec| {
         let keys: Vec<String> = spec.settings.iter().map(|setting| format!("`{}`", setting.key)).collect();
@@ -38,6 +49,15 @@ pub(super) fn table() -> String {
     }));
     lines.push(about("*merge patch of an object*", |spec| {
         if spec.is_mergeable() { "yes" } else { "no" }.to_owned()
+    }));
+    lines.push(about("*`If-Match`*", |spec| {
+        match spec.is_conditional() {
+            true => {
+                "yes; another program at the vendor can still write between the gateway's read and its write"
+            }
+            false => "no: a read does not show what an update writes",
+        }
+        .to_owned()
     }));
     markdown(&lines)
 }
@@ -70,11 +90,14 @@ pub(super) fn json() -> Value {
             "documentation": spec.docs,
             "base_url": spec.base_url,
             "request": spec.update.first().map(|call| json!({ "method": call.method.as_str(), "path": call.path })),
+            "read": spec.read.as_ref().map(|call| json!({ "method": call.method.as_str(), "path": call.path })),
             "credential": spec.credential.shown(),
             "settings": spec.settings.iter().map(|setting| json!({ "key": setting.key, "about": setting.about })).collect::<Vec<_>>(),
             "members": members,
             "reports": spec.reported_members,
+            "reports_when_read": spec.read_members,
             "merge_patch": spec.is_mergeable(),
+            "if_match": spec.is_conditional(),
             "idempotency_key": spec.idempotency_key,
             "rate_limit": spec.rate_limit.map(|(requests, seconds)| json!({ "requests": requests, "per_seconds": seconds })),
             "example": { "id": spec.example.id, "patch": serde_json::from_str::<Value>(spec.example.patch).unwrap_or(Value::Null) },

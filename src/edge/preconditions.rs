@@ -20,7 +20,7 @@ const ALL: [HeaderName; 5] = [
 ///
 /// `invalid-header`: it is not valid, or there is another precondition.
 pub(super) fn of_update(headers: &HeaderMap) -> Result<Option<Condition>, Problem> {
-    parse(headers, header::IF_MATCH, "If-Match is the only precondition of an update")
+    parse(headers, &header::IF_MATCH, "If-Match is the only precondition of an update")
 }
 
 /// Parses `If-None-Match`, the one precondition of a read.
@@ -29,15 +29,15 @@ pub(super) fn of_update(headers: &HeaderMap) -> Result<Option<Condition>, Proble
 ///
 /// `invalid-header`: it is not valid, or there is another precondition.
 pub(super) fn of_read(headers: &HeaderMap) -> Result<Option<Condition>, Problem> {
-    parse(headers, header::IF_NONE_MATCH, "If-None-Match is the only precondition of a read")
+    parse(headers, &header::IF_NONE_MATCH, "If-None-Match is the only precondition of a read")
 }
 
-fn parse(headers: &HeaderMap, supported: HeaderName, rule: &str) -> Result<Option<Condition>, Problem> {
+fn parse(headers: &HeaderMap, supported: &HeaderName, rule: &str) -> Result<Option<Condition>, Problem> {
     let refuse = |detail| Err(Problem::new(Code::InvalidHeader, detail));
-    if let Some(other) = ALL.iter().find(|name| **name != supported && headers.contains_key(*name)) {
+    if let Some(other) = ALL.iter().find(|name| *name != supported && headers.contains_key(*name)) {
         return refuse(format!("{rule}; '{other}' cannot be tested, so nothing was sent."));
     }
-    Condition::parse(headers.get_all(&supported)).or_else(|_| {
+    Condition::parse(headers.get_all(supported)).or_else(|_| {
         refuse(format!(
             "'{supported}' must be '*' or a list of entity tags in double quotes, as ETag gives them."
         ))

@@ -96,13 +96,19 @@ impl StoreConnection {
         })))
     }
 
+    /// True if both are the same connection.
+    pub(super) fn is(&self, other: &StoreConnection) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// True if there is a connection and no reply is late.
     pub(super) fn is_up(&self) -> bool {
         matches!(&*self.0.state.borrow(), State::Up(up) if !up.silent.load(Relaxed))
     }
 
     /// Sends `command`; times out after `limit`, connecting included. On timeout sends `after_timeout` on the same
-    /// connection.
+    /// connection. If the connection turns out to be closed, sends `command` once more on a new one: a connection that the
+    /// server closed while it was idle costs no request. So every command must be safe to repeat.
     pub(super) async fn call(
         &self,
         command: &Cmd,
@@ -111,7 +117,16 @@ impl StoreConnection {
     ) -> Result<Value, StoreError> {
         let deadline = tokio::time::Instant::now() + limit;
         let mut up = self.up(deadline).await?;
-        match tokio::time::timeout_at(deadline, command.query_async::<Value>(&mut up.connection)).await {
+        let send = async |up: &mut Up| {
+            tokio::time::timeout_at(deadline, command.query_async::<Value>(&mut up.connection)).await
+        };
+        let mut reply = send(&mut up).await;
+        if matches!(&reply, Ok(Err(error)) if error.code().is_none()) {
+            self.0.give_up(&up);
+            up = self.up(deadline).await?;
+            reply = send(&mut up).await;
+        }
+        match reply {
             Ok(Ok(value)) => {
                 self.0.succeeded();
                 Ok(value)
@@ -185,11 +200,12 @@ impl Inner {
         pace.pause = Duration::ZERO;
     }
 
-    /// Doubles the pause before the next attempt. Jitter keeps replicas apart.
+    /// Sets the pause before the next attempt, and doubles the one after it. The first attempt after a reply has none.
+    /// Jitter keeps replicas apart.
     fn slow_down(&self) {
         let mut pace = self.pace();
-        pace.pause = (pace.pause * 2).clamp(CONNECT_PAUSES.0, CONNECT_PAUSES.1);
         pace.not_before = Instant::now() + pace.pause.mul_f64((1.0 + fastrand::f64()) / 2.0);
+        pace.pause = (pace.pause * 2).clamp(CONNECT_PAUSES.0, CONNECT_PAUSES.1);
     }
 
     /// Maps an error of a command, and drops the connection unless the error is about one key or about memory.

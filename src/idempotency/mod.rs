@@ -16,6 +16,7 @@ mod running;
 mod shared;
 mod stats;
 mod store;
+pub mod turns;
 
 pub use answer::{PREFERENCE_APPLIED, StoredResponse};
 pub use claim::{ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, StoreError, Token, digest};
@@ -33,6 +34,7 @@ use claim::{Claim, Lifetimes};
 use running::{Running, Ticket};
 use stats::Counters;
 use store::Store;
+use turns::Turns;
 
 /// `Retry-After`, in seconds, while another request holds the key.
 const IN_PROGRESS_RETRY_AFTER_SECS: u64 = 1;
@@ -48,6 +50,7 @@ pub struct Idempotency {
     store: Arc<Store>,
     counters: Arc<Counters>,
     running: Arc<Running>,
+    turns: Turns,
 }
 
 /// Result of a keyed request.
@@ -82,8 +85,10 @@ impl Idempotency {
     ///
     /// A setting of the store that cannot work.
     pub fn new(settings: &settings::Idempotency) -> Result<Self, BuildError> {
+        let store = Store::new(settings)?;
         Ok(Idempotency {
-            store: Arc::new(Store::new(settings)?),
+            turns: Turns::new(store.connection(), Lifetimes::from(settings)),
+            store: Arc::new(store),
             settings: settings.clone(),
             counters: Arc::default(),
             running: Arc::default(),
@@ -97,6 +102,7 @@ impl Idempotency {
             if previous.store.is_at(&self.settings) { Arc::clone(&previous.store) } else { self.store };
         store.limit(&self.settings);
         Idempotency {
+            turns: previous.turns.carry(store.connection(), Lifetimes::from(&self.settings)),
             store,
             settings: self.settings,
             counters: Arc::clone(&previous.counters),
@@ -113,6 +119,12 @@ impl Idempotency {
     /// nothing else waits for them.
     pub async fn idle(&self) {
         self.running.none().await;
+        self.turns.idle().await;
+    }
+
+    /// Turns of conversations.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Runs `work`, which takes at most `timeout`, unless the key's first request did. It runs in a task of its own: a

@@ -54,6 +54,11 @@ impl Shared {
         self.url.expose() == url.expose() && self.ca_file.as_deref() == ca_file
     }
 
+    /// The connection, which turns share.
+    pub(super) fn connection(&self) -> &StoreConnection {
+        &self.connection
+    }
+
     /// True if there is a connection that answers.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_up()
@@ -67,6 +72,8 @@ impl Shared {
         // A claim without a reply may have been stored: it is released afterwards.
         match self.call(&command, claim, || release(claim)).await? {
             Value::Nil => Ok(ClaimOutcome::Claimed),
+            // The command was sent twice, because the connection was lost before its first reply.
+            Value::BulkString(found) if found == held => Ok(ClaimOutcome::Claimed),
             Value::BulkString(found) => {
                 record::read(&keyed.key, &Bytes::from(found)).ok_or_else(|| invalid(&keyed.key))
             }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::answer::StoredResponse;
 use super::claim::{Claim, ClaimOutcome, StoreError};
+use super::link::StoreConnection;
 use super::memory::{Limits, Memory};
 use super::shared::Shared;
 use crate::settings;
@@ -36,6 +37,14 @@ impl Store {
                 shared.is_at(url, settings.ca_file.as_deref())
             }
             _ => false,
+        }
+    }
+
+    /// The connection to Valkey or Redis; `None` in memory.
+    pub(super) fn connection(&self) -> Option<StoreConnection> {
+        match self {
+            Store::Memory(_) => None,
+            Store::Shared(shared) => Some(shared.connection().clone()),
         }
     }
 

@@ -103,10 +103,10 @@ fn a_precondition_is_never_ignored() {
     }
     rig.nothing_sent();
 
-    rig.fault(&json!({ "vendor": "agentphone", "mode": "status", "count": 0, "status": 404, "body": "{}" }));
+    rig.fault(json!({ "vendor": "agentphone", "mode": "status", "count": 0, "status": 404, "body": "{}" }));
     rig.send(&update("If-Match", "*")).is_problem(404, "conversation-not-found");
     rig.clear();
-    rig.fault(&json!({ "vendor": "agentphone", "mode": "status", "count": 0, "status": 500, "body": "{}" }));
+    rig.fault(json!({ "vendor": "agentphone", "mode": "status", "count": 0, "status": 500, "body": "{}" }));
     let failed = rig.send(&update("If-Match", "*"));
     failed.is_problem(502, "vendor-error");
     assert_eq!(failed.json()["update_applied"], "no");

@@ -83,7 +83,7 @@ fn a_read_has_a_vendors_problems_and_changes_nothing() {
         (503, "vendor-unavailable", 503),
         (302, "vendor-unexpected-status", 502),
     ] {
-        rig.fault(&json!({ "vendor": "agentphone", "mode": "status", "count": 0, "status": status, "body": "{\"message\":\"no\"}" }));
+        rig.fault(json!({ "vendor": "agentphone", "mode": "status", "count": 0, "status": status, "body": "{\"message\":\"no\"}" }));
         let answer = rig.send(&get("sms:conv_def456"));
         answer.is_problem(expected, code);
         assert_eq!(answer.json()["update_applied"], "no", "{}", answer.text());
@@ -91,7 +91,7 @@ fn a_read_has_a_vendors_problems_and_changes_nothing() {
         rig.clear();
     }
     // What is safe to repeat is repeated.
-    rig.fault(&json!({ "vendor": "agentphone", "mode": "status", "count": 1, "status": 500, "body": "{}" }));
+    rig.fault(json!({ "vendor": "agentphone", "mode": "status", "count": 1, "status": 500, "body": "{}" }));
     let answer = rig.send(&get("sms:conv_def456"));
     assert_eq!((answer.status, rig.sent("agentphone").len()), (200, 2), "{}", answer.text());
     rig.finish();

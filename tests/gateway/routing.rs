@@ -113,3 +113,68 @@ fn the_answers_id_names_the_upstream_however_it_was_found() {
     assert_eq!(problem.json()["upstream"], "sms");
     rig.finish();
 }
+
+#[test]
+fn an_id_that_names_no_upstream_is_told_the_nearest() {
+    let rig = with("default_upstream = \"sms\"\n[[routes]]\nid = \"plannin:*\"\nupstream = \"planning\"\n");
+    for (id, hint) in [
+        ("smss:conv_nobody", "'smss' is no upstream (did you mean 'sms'?), so the whole was taken"),
+        ("plannin:chat_nobody", "'plannin' is no upstream (did you mean 'planning'?)"),
+        ("elsewhere:conv_nobody", "'elsewhere' is no upstream, so the whole"),
+    ] {
+        for key in [None, Some(id)] {
+            let mut request = Request::patch(id, r#"{"title":"t"}"#);
+            if let Some(key) = key {
+                request = request.header("Idempotency-Key", key);
+            }
+            for request in [request, Request::new("GET", &format!("/conversations/{id}"))] {
+                let problem = rig.send(&request);
+                problem.is_problem(404, "conversation-not-found");
+                let detail = problem.json()["detail"].as_str().unwrap().to_owned();
+                assert!(detail.contains(hint), "{detail}");
+                let by = if id.starts_with("plannin") { "routes[0]." } else { "default_upstream." };
+                assert!(detail.ends_with(by), "{detail}");
+            }
+        }
+    }
+    // Nothing is said of an id without a colon, and of one that names its upstream.
+    for id in ["conv_nobody", "sms:smss:conv_nobody"] {
+        let problem = rig.patch(id, r#"{"title":"t"}"#);
+        problem.is_problem(404, "conversation-not-found");
+        assert!(!problem.json()["detail"].as_str().unwrap().contains("is no upstream"), "{}", problem.text());
+    }
+    rig.finish();
+    let rig = with("");
+    let problem = rig.patch("smss:conv_1", r#"{"title":"t"}"#);
+    problem.is_problem(404, "no-route");
+    let detail = problem.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.ends_with("'smss' is no upstream (did you mean 'sms'?)."), "{detail}");
+    rig.finish();
+}
+
+#[test]
+fn a_caller_is_told_no_upstream_that_it_may_not_use() {
+    let hash = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"; // of `key`
+    let rig =
+        with(&format!("[[callers]]\nname = \"crm\"\nkey_sha256 = \"{hash}\"\nupstreams = [\"sales\"]\n"));
+    for (id, hint) in [("smss:1", "'smss' is no upstream."), ("salez:1", "did you mean 'sales'?")] {
+        let request = Request::patch(id, r#"{"title":"t"}"#).header("Authorization", "Bearer key");
+        let problem = rig.send(&request);
+        problem.is_problem(404, "no-route");
+        assert!(problem.json()["detail"].as_str().unwrap().contains(hint), "{}", problem.text());
+    }
+    rig.finish();
+}
+
+#[test]
+fn a_dry_run_says_why_its_upstream_was_chosen() {
+    let rig = with(
+        "default_upstream = \"sms\"\n[[routes]]\nid = \"a*\"\nupstream = \"sales\"\n[[routes]]\nid = \"b*\"\nupstream = \"sms\"\n",
+    );
+    for (id, route) in
+        [("sms:1", "prefix"), ("b1", "routes[1]"), ("a1", "routes[0]"), ("c", "default_upstream")]
+    {
+        assert_eq!(rig.send(&dry(id, &[])).json()["route"], route, "{id}");
+    }
+    rig.finish();
+}

@@ -1,0 +1,273 @@
+//! Turns of conversations: updates that would lose each other's changes are done one after the other.
+//!
+//! ```text
+//! take ──> queue of this process ──> lease in the shared store, if there is one ──> Turn
+//! ```
+
+mod kind;
+mod lease;
+mod local;
+#[cfg(test)]
+mod tests;
+
+pub use kind::TurnKind;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::claim::{Lifetimes, StoreError};
+use super::link::StoreConnection;
+use super::running::Running;
+use crate::types::deadline::{Deadline, Expired};
+use lease::{Lease, Leases};
+use local::{Entered, Place, Queues};
+
+/// Shortest and longest pause before the store is asked again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+
+/// Turns of all conversations, as one configuration sees them. Clones share queues and counters.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    shared: Arc<Shared>,
+    leases: Option<Arc<Leases>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queues: Arc<Queues<Lease>>,
+    counters: Arc<Counters>,
+    releases: Arc<Running>,
+}
+
+/// Turn of one request. Dropping it hands the conversation to the next one.
+#[derive(Debug)]
+pub struct Turn {
+    lease: Option<Lease>,
+    /// Time at which the lease was found lost.
+    lost: Option<Instant>,
+    place: Place<Lease>,
+    counters: Arc<Counters>,
+}
+
+/// Reason that a turn was not had, or is none any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnError {
+    /// The deadline passed while others were first.
+    Busy,
+    /// The process shuts down.
+    Shutdown,
+    /// The lease ended, and another request may hold the turn.
+    Lost,
+    /// The store failed.
+    Store(StoreError),
+}
+
+/// Counters of turns since the start, and those that wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TurnStats {
+    /// Turns that did not come at once.
+    pub waited: u64,
+    /// Turns that had not come at the deadline.
+    pub busy: u64,
+    /// Turns whose lease was found lost.
+    pub lost: u64,
+    /// Turns that are waited for.
+    pub waiting: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    waited: AtomicU64,
+    busy: AtomicU64,
+    lost: AtomicU64,
+    waiting: AtomicU64,
+}
+
+/// One request that waits, counted until dropped.
+struct Waits<'a>(&'a Counters);
+
+impl Turns {
+    /// Prepares turns under the settings' lifetimes; in memory alone without a connection.
+    pub(super) fn new(connection: Option<StoreConnection>, lifetimes: Lifetimes) -> Self {
+        Turns::under(Arc::default(), connection, lifetimes)
+    }
+
+    /// The same turns under another configuration's store and lifetimes.
+    pub(super) fn carry(&self, connection: Option<StoreConnection>, lifetimes: Lifetimes) -> Self {
+        Turns::under(Arc::clone(&self.shared), connection, lifetimes)
+    }
+
+    fn under(shared: Arc<Shared>, connection: Option<StoreConnection>, lifetimes: Lifetimes) -> Self {
+        let releases = Arc::clone(&shared.releases);
+        let leases = connection.map(|connection| Arc::new(Leases { connection, lifetimes, releases }));
+        Turns { shared, leases }
+    }
+
+    /// Waits, within `deadline`, until the turn of `conversation` has come.
+    ///
+    /// # Errors
+    ///
+    /// The turn did not come in time, the process shuts down, or the store failed.
+    pub async fn take(
+        &self,
+        conversation: &str,
+        kind: TurnKind,
+        deadline: &Deadline,
+    ) -> Result<Turn, TurnError> {
+        let mut waits = None;
+        let (place, left) = self.enter(conversation, kind, deadline, &mut waits).await?;
+        let lease = match &self.leases {
+            Some(leases) => {
+                let lease = Lease::new(leases, conversation, kind);
+                Some(self.lease(lease, left, kind, deadline, &mut waits).await?)
+            }
+            None => None,
+        };
+        Ok(self.turn(place, lease))
+    }
+
+    /// Waits for the turn in this process only, without the store: other replicas are not kept out.
+    ///
+    /// # Errors
+    ///
+    /// The turn did not come in time, or the process shuts down.
+    pub async fn take_here(
+        &self,
+        conversation: &str,
+        kind: TurnKind,
+        deadline: &Deadline,
+    ) -> Result<Turn, TurnError> {
+        let (place, _) = self.enter(conversation, kind, deadline, &mut None).await?;
+        Ok(self.turn(place, None))
+    }
+
+    /// Counters since the start, and the number of those that wait.
+    pub fn stats(&self) -> TurnStats {
+        let Counters { waited, busy, lost, waiting } = &*self.shared.counters;
+        let [waited, busy, lost, waiting] = [waited, busy, lost, waiting].map(|count| count.load(Relaxed));
+        TurnStats { waited, busy, lost, waiting }
+    }
+
+    /// Waits until no release is under way.
+    pub(super) async fn idle(&self) {
+        self.shared.releases.none().await;
+    }
+
+    fn turn(&self, place: Place<Lease>, lease: Option<Lease>) -> Turn {
+        Turn { lease, lost: None, place, counters: Arc::clone(&self.shared.counters) }
+    }
+
+    /// Waits in the queue of this process. Gives the lease that the holder before left.
+    async fn enter<'a>(
+        &'a self,
+        conversation: &str,
+        kind: TurnKind,
+        deadline: &Deadline,
+        waits: &mut Option<Waits<'a>>,
+    ) -> Result<(Place<Lease>, Option<Lease>), TurnError> {
+        match Queues::enter(&self.shared.queues, conversation, kind) {
+            Entered::Come(place) => Ok((place, None)),
+            Entered::Waits(waiting) => {
+                *waits = Some(Waits::new(&self.shared.counters));
+                self.within(deadline, waiting.come()).await
+            }
+        }
+    }
+
+    /// Takes over the lease of the holder before, or asks the store until it has a new one.
+    async fn lease<'a>(
+        &'a self,
+        mut lease: Lease,
+        left: Option<Lease>,
+        kind: TurnKind,
+        deadline: &Deadline,
+        waits: &mut Option<Waits<'a>>,
+    ) -> Result<Lease, TurnError> {
+        let mut before = left.filter(|left| left.precedes(&lease));
+        if let Some(left) = before.take_if(|left| left.hand_over(kind, deadline.at())) {
+            return Ok(left);
+        }
+        let mut pause = PAUSES.0;
+        while !self.within(deadline, lease.ask(before.as_mut())).await?.map_err(TurnError::Store)? {
+            before = None;
+            waits.get_or_insert_with(|| Waits::new(&self.shared.counters));
+            // Jitter keeps replicas apart.
+            let jittered = pause.mul_f64((1.0 + fastrand::f64()) / 2.0);
+            self.within(deadline, tokio::time::sleep(jittered)).await?;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        Ok(lease)
+    }
+
+    async fn within<F: Future>(&self, deadline: &Deadline, work: F) -> Result<F::Output, TurnError> {
+        deadline.within(work).await.map_err(|expired| match expired {
+            Expired::Timeout => {
+                self.shared.counters.busy.fetch_add(1, Relaxed);
+                TurnError::Busy
+            }
+            Expired::Shutdown => TurnError::Shutdown,
+        })
+    }
+}
+
+impl Turn {
+    /// Latest time at which the holder may still begin to send: the end of its lease less the time that a request may take
+    /// to be on the wire. `None` in memory.
+    pub fn valid_until(&self) -> Option<Instant> {
+        self.lost.or_else(|| self.lease.as_ref()?.valid_until())
+    }
+
+    /// Asks the store whether the lease is still this holder's, and extends it. One round trip; in memory nothing is
+    /// asked.
+    ///
+    /// # Errors
+    ///
+    /// The lease is lost, or the store failed.
+    pub async fn confirm(&mut self) -> Result<(), TurnError> {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        if self.lost.is_none() {
+            if lease.confirm().await.map_err(TurnError::Store)? {
+                return Ok(());
+            }
+            self.counters.lost.fetch_add(1, Relaxed);
+            self.lost = Some(Instant::now());
+        }
+        Err(TurnError::Lost)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.place.left = self.lease.take();
+    }
+}
+
+impl<'a> Waits<'a> {
+    fn new(counters: &'a Counters) -> Self {
+        counters.waited.fetch_add(1, Relaxed);
+        counters.waiting.fetch_add(1, Relaxed);
+        Waits(counters)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+impl fmt::Display for TurnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TurnError::Busy => {
+                f.write_str("Other updates of this conversation were first until the deadline")
+            }
+            TurnError::Shutdown => f.write_str("The process shuts down"),
+            TurnError::Lost => f.write_str("The lease of this conversation's turn ended before it was used"),
+            TurnError::Store(error) => error.fmt(f),
+        }
+    }
+}
