@@ -187,13 +187,14 @@ fn confirmation() -> Value {
 fn dry_run() -> Value {
     json!({
         "type": "object",
-        "description": "The request that an update would have sent to the vendor.",
+        "description": "The request that would have been sent to the vendor.",
         "required": ["dry_run", "id", "vendor", "upstream", "request"],
         "properties": {
             "dry_run": { "const": true, "description": "Tells a dry run from every other answer." },
             "id": id(),
             "vendor": vendor(),
             "upstream": upstream(),
+            "route": { "type": "string", "description": "Part of the configuration that chose the upstream: `prefix`, `routes[N]` or `default_upstream`." },
             "request": reference("VendorRequest"),
             "warnings": warnings("What the caller should know about the request."),
         },
@@ -209,7 +210,7 @@ fn vendor_request() -> Value {
             "method": { "type": "string", "examples": ["PATCH"] },
             "url": { "type": "string", "format": "uri" },
             "headers": { "type": "object", "additionalProperties": { "type": "string" }, "description": "Credentials are shown as `***`." },
-            "body": { "description": "The JSON that would be sent, or the text of another format." },
+            "body": { "description": "The JSON that would be sent, the text of another format, or null without a body." },
         },
     })
 }

@@ -49,7 +49,7 @@ pub(super) fn parameters() -> Value {
         },
         "dry_run": {
             "name": "dry_run", "in": "query",
-            "description": "With true, the answer shows the request to the vendor, and nothing is sent.",
+            "description": "With true, the answer shows the request to the vendor, and nothing is written there.",
             "schema": { "type": "boolean" },
         },
         "Prefer": {
@@ -96,14 +96,17 @@ pub(super) fn parameters() -> Value {
 }
 
 fn read() -> Value {
-    let body = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Conversation" } } });
     json!({
         "operationId": "readConversation",
         "summary": "Read a conversation from its vendor",
         "description": "The conversation as the vendor reports it now, with its tag.",
         "parameters": reading_parameters(),
         "responses": with_problems(Kind::Read, [
-            ("200", response("The conversation.", &["ETag", "Cache-Control"], Some(body))),
+            ("200", response(
+                "The conversation; with `dry_run` the request that would have been sent.",
+                &["ETag", "Cache-Control"],
+                one_of(&["DryRun", "Conversation"]),
+            )),
             ("304", response("The caller has the current conversation.", &["ETag", "Cache-Control"], None)),
         ]),
     })
@@ -123,16 +126,11 @@ fn head() -> Value {
 }
 
 fn reading_parameters() -> Value {
-    ["If-None-Match", "X-Request-Id", "traceparent"].into_iter().map(parameter).collect()
+    ["dry_run", "If-None-Match", "X-Request-Id", "traceparent"].into_iter().map(parameter).collect()
 }
 
 fn update() -> Value {
     let done = ["Cache-Control", "ETag", "Preference-Applied", "Idempotent-Replayed", "Idempotency-Status"];
-    // A dry run first: a generated client takes the first that fits.
-    let bodies: Value = ["DryRun", "Conversation", "Confirmation"]
-        .into_iter()
-        .map(|name| json!({ "$ref": format!("#/components/schemas/{name}") }))
-        .collect();
     let names = ["dry_run", "Prefer", "Idempotency-Key", "If-Match", "X-Request-Id", "traceparent"];
     json!({
         "operationId": "updateConversation",
@@ -153,7 +151,7 @@ fn update() -> Value {
             ("200", response(
                 "The conversation as the vendor reports it after the update; with `dry_run` the request that would have been sent; with warnings and without a body to show, a confirmation.",
                 &done,
-                Some(json!({ "application/json": { "schema": { "anyOf": bodies } } })),
+                one_of(&["DryRun", "Conversation", "Confirmation"]),
             )),
             ("204", response("Done; `Prefer: return=minimal` was asked for, and there are no warnings.", &done, None)),
         ]),
@@ -169,4 +167,11 @@ fn options() -> Value {
             ("204", response("The methods and patch formats.", &["Allow", "Accept-Patch"], None)),
         ]),
     })
+}
+
+/// Content that fits one of these schemas. A generated client takes the first that fits, so a dry run comes first.
+fn one_of(names: &[&str]) -> Option<Value> {
+    let reference = |name: &&str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let bodies: Value = names.iter().map(reference).collect();
+    Some(json!({ "application/json": { "schema": { "anyOf": bodies } } }))
 }
