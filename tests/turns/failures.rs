@@ -200,11 +200,13 @@ async fn update(process: &Idempotency, key: &str) -> bool {
         merge: false,
         lenient: false,
         minimal: false,
+        condition: None,
         body: b"",
     };
-    let keyed = KeyedRequest::new(&input, RequestId::of(&HeaderMap::new()));
+    let keyed = KeyedRequest::new(&input, "sms:conv_1".into(), false, RequestId::of(&HeaderMap::new()));
     // What is kept of a defect is no matter here.
-    process.answer(keyed, Duration::from_millis(1), async { panic!("an answer that is kept") }).await.is_ok()
+    let work = |_| async { panic!("an answer that is kept") };
+    process.answer(keyed, Duration::from_millis(1), true, work).await.is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
