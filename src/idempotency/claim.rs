@@ -36,7 +36,7 @@ impl Fingerprint {
         let body = Sha256::digest(input.body);
         let upstream = Sha256::digest(input.upstream.as_bytes());
         // Without a condition: zeros, which no digest is.
-        let condition = input.condition.map(|condition| Sha256::digest(condition)).unwrap_or_default();
+        let condition = input.condition.map(Sha256::digest).unwrap_or_default();
         let flags = u8::from(input.merge) | u8::from(input.lenient) << 1 | u8::from(input.minimal) << 2;
         let digests = path.iter().take(16).chain(body.iter().take(16));
         let digests = digests.chain(upstream.iter().take(8)).chain(condition.iter().take(7)).chain([&flags]);
