@@ -140,7 +140,9 @@ fn noted(sent: &Arc<AtomicUsize>, wait: Duration) -> impl FnOnce(BeforeSend) -> 
     move |before| {
         Box::pin(async move {
             tokio::time::sleep(wait).await;
-            let result = before.mark().await.map(|()| {
+            let noted = before.mark().await;
+            tokio::time::sleep(wait / 2).await;
+            let result = noted.map(|()| {
                 sent.fetch_add(1, Relaxed);
                 StoredResponse {
                     status: StatusCode::OK,
