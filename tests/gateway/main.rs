@@ -18,4 +18,5 @@ mod resources;
 mod routing;
 mod setup;
 mod stories;
+mod trust;
 mod vendors;
