@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use parlance_adapters::canonical::{Conversation, Patch};
+use parlance_adapters::confirmation::covers;
+use parlance_adapters::json::Reader;
 use parlance_adapters::{
     ALL, Conversion, DecodeContext, DecodeError, EncodeRequest, FailureKind, Row, UpstreamCall, decode,
 };
@@ -449,7 +451,7 @@ fn a_read_is_the_conversation_or_it_failed() {
         judged(&decoder, "", &reply(200, asked.clone()), |result| assert!(result.unwrap().is_whole()));
         for status in (201..=299).filter(|status| *status != 200) {
             judged(&decoder, "", &reply(status, asked.clone()), |result| {
-                assert!(result.is_err(), "{status}")
+                assert!(result.is_err(), "{status}");
             });
         }
         let ids = [
@@ -493,7 +495,7 @@ fn a_read_is_the_conversation_or_it_failed() {
                 let Tree::Object(members) = at_mut(&mut told, &place) else { panic!("an object") };
                 members.push((sign.0.to_owned(), sign.1.clone()));
                 judged(&decoder, "", &reply(200, told.to_string()), |result| {
-                    assert!(result.is_err(), "{told}")
+                    assert!(result.is_err(), "{told}");
                 });
                 told = before;
             }
@@ -628,4 +630,56 @@ fn a_conversation_is_one_whatever_stands_beside_it() {
             });
         }
     }
+}
+
+/// Values that hold what was set, and values that do not.
+#[test]
+fn a_value_is_compared_by_what_it_says() {
+    let raw = |text: &'static str| Reader::strict(text.as_bytes()).unwrap().raw().unwrap();
+    for (set, reported, is_covered) in [
+        ("1.50", "1.5", true),
+        ("1.50", "15e-1", true),
+        ("1.50", "0.015E+2", true),
+        ("1.50", "1.51", false),
+        ("100", "1e2", true),
+        ("-0", "0.00e7", true),
+        ("-1", "1", false),
+        ("12345678901234567890123", "12345678901234567890123.0", true),
+        ("12345678901234567890123", "12345678901234567890124", false),
+        ("12345678901234567890123", "1.2345678901234568e22", false),
+        ("1e400", "10e399", true),
+        ("1e400", "1e401", false),
+        ("1e-99999999999", "0", false),
+        ("1", "\"1\"", false),
+        ("1", "true", false),
+        ("\"\\u00e9\\/\"", "\"é/\"", true),
+        ("\"a\"", "\"a \"", false),
+        ("true", "1", false),
+        ("[1,2]", "[1.0, 2.0]", true),
+        ("[1,2]", "[2,1]", false),
+        ("[1,2]", "[1,2,3]", false),
+        ("[{\"a\":1}]", "[{\"a\":1,\"id\":7}]", true),
+        ("{}", "{\"a\":1}", true),
+        ("{\"a\":{\"b\":1}}", "{\"c\":2,\"a\":{\"d\":3,\"\\u0062\":1}}", true),
+        ("{\"a\":{\"b\":1}}", "{\"a\":{\"c\":1}}", false),
+        ("{\"a\":null}", "{}", true),
+        ("{\"a\":null}", "{\"a\":null}", true),
+        ("{\"a\":null}", "{\"a\":0}", false),
+        ("{\"a\":1}", "{\"a\":null}", false),
+        ("{}", "[]", false),
+    ] {
+        assert_eq!(covers(raw(set), raw(reported)), is_covered, "{set} and {reported}");
+    }
+    // Many members, in another order.
+    let member = |n: usize| format!("\"m{n}\":{n}");
+    let set = format!("{{{}}}", (0..20_000).map(member).collect::<Vec<_>>().join(","));
+    let reported = format!("{{{}}}", (0..20_001).rev().map(member).collect::<Vec<_>>().join(","));
+    let read = |text: &str| {
+        covers(
+            Reader::strict(set.as_bytes()).unwrap().raw().unwrap(),
+            Reader::strict(text.as_bytes()).unwrap().raw().unwrap(),
+        )
+    };
+    assert!(read(&reported));
+    assert!(!read(&reported.replacen("\"m7\":7,", "", 1)));
 }
