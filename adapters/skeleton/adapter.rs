@@ -27,12 +27,14 @@ static SPEC: Spec = Spec {
             Row {
                 field: Field::Context,
                 wire: "metadata",
+                reported: "metadata",
                 conversion: Conversion::Object,
                 null: NullHandling::Sent,
             },
             Row {
                 field: Field::Title,
                 wire: "title",
+                reported: "title",
                 conversion: Conversion::Text { max: None },
                 null: NullHandling::Sent,
             },
@@ -84,6 +86,8 @@ impl Adapter for Acme {
         })?;
         reader.end()?;
         Ok(Conversation {
+            subject: unmapped.subject,
+            is_confirmation: false,
             title,
             status: Reported::Absent,
             archived: Reported::Absent,
@@ -98,7 +102,7 @@ impl Adapter for Acme {
             last_message_at: Reported::Absent,
             message_count: Reported::Absent,
             messages,
-            vendor_data: unmapped.0,
+            vendor_data: unmapped.members,
             warnings: Vec::new(),
         })
     }
@@ -109,7 +113,7 @@ fn message<'a>(
     unmapped: &mut Unmapped<'a>,
     _: &mut Messages<'a>,
 ) -> Result<Message<'a>, JsonError> {
-    let start = unmapped.0.len();
+    let start = unmapped.members.len();
     let (mut id, mut role, mut text, mut created_at) =
         (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
@@ -123,5 +127,5 @@ fn message<'a>(
         }
         Ok(())
     })?;
-    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.0.len() })
+    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.members.len() })
 }

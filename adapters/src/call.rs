@@ -142,7 +142,7 @@ impl PendingMerge {
 }
 
 /// The object that a text consists of.
-fn object(text: &str) -> Option<Raw<'_>> {
+pub(crate) fn object(text: &str) -> Option<Raw<'_>> {
     let mut reader = Reader::lenient(text.as_bytes()).ok()?;
     let value = reader.raw().ok().filter(|value| value.kind() == Kind::Object)?;
     reader.end().ok().map(|()| value)

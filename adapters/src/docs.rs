@@ -12,8 +12,8 @@ pub fn describe(row: &Row) -> String {
         Conversion::Object => "object".to_owned(),
         Conversion::ObjectOrString => "object or string".to_owned(),
         Conversion::Text { max } => format!("string{}", limit(max)),
-        Conversion::Id { min: 0, max } => format!("{{\"id\": string}}{}", limit(max)),
-        Conversion::Id { min, max } => format!("{{\"id\": string}}, at least {min}{}", limit(max)),
+        Conversion::Id { min: 0, max, .. } => format!("{{\"id\": string}}{}", limit(max)),
+        Conversion::Id { min, max, .. } => format!("{{\"id\": string}}, at least {min}{}", limit(max)),
         Conversion::Flag => "boolean".to_owned(),
         Conversion::Word(words) => {
             let words: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();

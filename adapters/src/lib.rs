@@ -97,6 +97,7 @@ mod body;
 mod call;
 pub mod canonical;
 mod classify;
+pub mod confirmation;
 pub mod docs;
 mod failure;
 pub mod json;
@@ -107,6 +108,7 @@ mod spec;
 mod table;
 mod target;
 mod translate;
+mod trust;
 mod vendors;
 
 pub use adapter::Adapter;

@@ -4,21 +4,26 @@ use std::borrow::Cow;
 
 use crate::call::DecodeContext;
 use crate::canonical::{
-    Agent, Contact, Conversation, Field, Message, Messages, RawMember, Reported, Role, Status, Time,
+    Agent, Contact, Conversation, Field, Message, Messages, RawMember, Reported, Role, Status, Subject, Time,
 };
 use crate::json::{JsonError, Key, Kind, Raw, Reader};
 
 /// Length of a short message in bytes; most are longer.
 const MESSAGE: usize = 512;
 
-/// Members without a canonical place, or whose canonical value has lost something.
+/// Members without a canonical place, or whose canonical value has lost something, and the conversation's own id.
 #[derive(Debug, Default)]
-pub struct Unmapped<'a>(pub Vec<RawMember<'a>>);
+pub struct Unmapped<'a> {
+    /// Members, in the order of the answer.
+    pub members: Vec<RawMember<'a>>,
+    /// Conversation that the id names.
+    pub subject: Subject,
+}
 
 impl<'a> Unmapped<'a> {
     /// Keeps a member under the vendor's own name.
     pub fn keep(&mut self, key: Key<'a>, value: Raw<'a>) {
-        self.0.push(RawMember { name: key.written(), value: Cow::Borrowed(value.text()) });
+        self.members.push(RawMember { name: key.written(), value: Cow::Borrowed(value.text()) });
     }
 
     /// Fills `slot` with null, or with the value that `read` returns; a value that it does not understand is kept.
@@ -38,13 +43,15 @@ impl<'a> Unmapped<'a> {
         }
     }
 
-    /// Keeps the id of a conversation, unless it is the one that was asked for.
+    /// Reads the conversation's own id, a string or a number; keeps it unless it is the one that was asked for.
     pub fn id(&mut self, asked: &str, key: Key<'a>, value: Raw<'a>) {
-        let same = match value.kind() {
-            Kind::String => value.as_str().is_some_and(|id| id == asked),
-            _ => value.text() == asked,
+        self.subject = match value.kind() {
+            Kind::String if value.as_str().is_some_and(|id| id == asked) => Subject::Asked,
+            Kind::Number if value.text() == asked => Subject::Asked,
+            Kind::String | Kind::Number => Subject::Other,
+            _ => Subject::Unnamed,
         };
-        if !same {
+        if self.subject != Subject::Asked {
             self.keep(key, value);
         }
     }
@@ -129,6 +136,32 @@ pub fn flag(value: Raw<'_>) -> Option<bool> {
     }
 }
 
+/// Returns true for a value that stands for none: null, false, zero, or an empty text, list or object.
+pub fn is_empty(value: Raw<'_>) -> bool {
+    match value.kind() {
+        Kind::Null => true,
+        Kind::Boolean => value.as_bool() == Some(false),
+        Kind::Number => {
+            value.text().bytes().take_while(|b| !matches!(b, b'e' | b'E')).all(|b| !matches!(b, b'1'..=b'9'))
+        }
+        Kind::String => value.as_str().is_some_and(|text| text.trim().is_empty()),
+        Kind::Object | Kind::Array => {
+            let text = value.text();
+            text.get(1..text.len() - 1).is_some_and(|inner| inner.trim().is_empty())
+        }
+    }
+}
+
+/// Returns true for an empty value, or for the zero of a clock: the years 0 and 1, and the first second of 1970.
+pub fn is_no_time(value: Raw<'_>) -> bool {
+    let is_zero = |text: &str| {
+        ["0000-", "0001-01-01", "1970-01-01T00:00:00", "1970-01-01 00:00:00"]
+            .iter()
+            .any(|zero| text.starts_with(zero))
+    };
+    is_empty(value) || value.as_str().is_some_and(|text| text == "0" || is_zero(text.trim()))
+}
+
 /// Reads a context: an object or a string.
 pub fn context(value: Raw<'_>) -> Option<Raw<'_>> {
     matches!(value.kind(), Kind::Object | Kind::String).then_some(value)
@@ -154,7 +187,7 @@ pub fn messages<'a>(
     // A long list grows once or twice, a short one not at all.
     let likely = 1 + reader.left() / MESSAGE;
     let mut messages = Messages { items: Vec::with_capacity(likely), ..Messages::default() };
-    let mut leftovers = Unmapped(Vec::with_capacity(2 * likely));
+    let mut leftovers = Unmapped { members: Vec::with_capacity(2 * likely), ..Unmapped::default() };
     let mut all_objects = true;
     reader.array(|reader| {
         if reader.peek()? != Kind::Object {
@@ -169,7 +202,7 @@ pub fn messages<'a>(
         unmapped.keep(key, reader.since(mark));
         return Ok(None);
     }
-    messages.unmapped = leftovers.0;
+    messages.unmapped = leftovers.members;
     Ok(Some(messages))
 }
 
@@ -213,6 +246,8 @@ pub fn confirm<'a>(cx: &DecodeContext<'a>) -> Conversation<'a> {
         Reported::Absent => Reported::Absent,
     };
     Conversation {
+        subject: Subject::Unnamed,
+        is_confirmation: true,
         title: text(Field::Title),
         status: match cx.set(Field::Status) {
             Reported::Value(word) => {
@@ -227,16 +262,8 @@ pub fn confirm<'a>(cx: &DecodeContext<'a>) -> Conversation<'a> {
         tags: cx.set(Field::Tags),
         context: cx.set(Field::Context),
         instructions: text(Field::Instructions),
-        agent: match cx.set(Field::Agent) {
-            Reported::Value(id) => Reported::Value(Agent { id: Some(id), ..Agent::default() }),
-            Reported::Null => Reported::Null,
-            Reported::Absent => Reported::Absent,
-        },
-        contact: match cx.set(Field::Contact) {
-            Reported::Value(id) => Reported::Value(Contact { id: Some(id), ..Contact::default() }),
-            Reported::Null => Reported::Null,
-            Reported::Absent => Reported::Absent,
-        },
+        agent: cx.set(Field::Agent).map(|id| Agent { id: Some(*id), ..Agent::default() }),
+        contact: cx.set(Field::Contact).map(|id| Contact { id: Some(*id), ..Contact::default() }),
         created_at: Reported::Absent,
         updated_at: Reported::Absent,
         last_message_at: Reported::Absent,

@@ -178,8 +178,10 @@ pub enum SettingPlacement {
 pub struct Row {
     /// Canonical member.
     pub field: Field,
-    /// Vendor's member.
+    /// Vendor's member in requests.
     pub wire: &'static str,
+    /// Vendor's member in answers; a dot leads into an object.
+    pub reported: &'static str,
     /// Check and translation of a value.
     pub conversion: Conversion,
     /// Translation of null.
@@ -209,6 +211,8 @@ pub enum Conversion {
         min: usize,
         /// Limit in characters.
         max: Option<usize>,
+        /// Prefix of the same id in some of the vendor's answers or requests; empty for none.
+        prefix: &'static str,
     },
     /// A boolean, unchanged.
     Flag,

@@ -182,7 +182,7 @@ impl<'a> Encoder<'_, 'a> {
                     self.put(row, value, value.text());
                 }
             }
-            Conversion::Id { min, max } => self.id(row, value, min, max),
+            Conversion::Id { min, max, .. } => self.id(row, value, min, max),
             Conversion::Word(words) => self.word(row, value, words),
             Conversion::Strings => self.strings(row, value),
         }

@@ -143,6 +143,21 @@ impl Target {
         self.id.get(self.vendor_id_start..).unwrap_or_default()
     }
 
+    /// Address of the conversation at the vendor, the same for every upstream that reaches it there.
+    pub fn address(&self, spec: &Spec, endpoint: &VendorEndpoint) -> String {
+        let origin = &endpoint.origin;
+        let mut address = String::with_capacity(96);
+        address.push_str(origin.authority().as_str());
+        address.push_str(origin.prefix());
+        for setting in spec.settings.iter().filter(|setting| setting.place == SettingPlacement::Path) {
+            address.push('/');
+            address.push_str(self.parameter(endpoint, setting.key).unwrap_or_default());
+        }
+        address.push('/');
+        address.push_str(self.vendor_id());
+        address
+    }
+
     /// Value of a path parameter.
     fn parameter<'a>(&'a self, endpoint: &'a VendorEndpoint, name: &str) -> Option<&'a str> {
         if name == "id" {

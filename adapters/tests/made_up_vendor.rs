@@ -88,7 +88,12 @@ static FORM: Spec = Spec {
                 NullHandling::EmptyText,
             ),
             row(Field::Archived, "done", Conversion::Flag, NullHandling::Refused),
-            row(Field::Contact, "who", Conversion::Id { min: 1, max: Some(8) }, NullHandling::Refused),
+            row(
+                Field::Contact,
+                "who",
+                Conversion::Id { min: 1, max: Some(8), prefix: "" },
+                NullHandling::Refused,
+            ),
         ],
         body: BodyFormat::Form,
     }],
@@ -102,7 +107,14 @@ static FORM: Spec = Spec {
 };
 
 const fn row(field: Field, wire: &'static str, conversion: Conversion, null: NullHandling) -> Row {
-    Row { field, wire, conversion, null }
+    let reported = match field {
+        Field::Context => "custom",
+        Field::Status => "state",
+        Field::Tags => "labels",
+        Field::Title => "subject",
+        _ => wire,
+    };
+    Row { field, wire, reported, conversion, null }
 }
 
 struct MadeUp(&'static Spec);
@@ -147,6 +159,8 @@ impl Adapter for MadeUp {
         })?;
         reader.end()?;
         Ok(Conversation {
+            subject: unmapped.subject,
+            is_confirmation: false,
             title,
             status,
             archived: Reported::Absent,
@@ -161,7 +175,7 @@ impl Adapter for MadeUp {
             last_message_at: Reported::Absent,
             message_count: Reported::Absent,
             messages: None,
-            vendor_data: unmapped.0,
+            vendor_data: unmapped.members,
             warnings: Vec::new(),
         })
     }
@@ -362,7 +376,7 @@ fn a_member_that_no_vendor_takes_is_unknown() {
 
 #[test]
 fn a_context_is_merged_in_an_envelope_and_in_a_form() {
-    let stored = reply(r#"{"ticket":{"custom":{"a":1.50,"b":{"c":1}}}}"#);
+    let stored = reply(r#"{"ticket":{"number":"17","custom":{"a":1.50,"b":{"c":1}}}}"#);
     let Ok(Encoded::NeedsStored(pending)) =
         encode(DESK_ADAPTER, r#"{"title":"x","context":{"b":{"c":null},"d":2},"tags":["t"]}"#, true)
     else {
@@ -388,11 +402,14 @@ fn a_context_is_merged_in_an_envelope_and_in_a_form() {
 
     // The stored text of an object is merged as an object; the limit holds for the result.
     for (stored, sent) in [
-        (r#"{"ticket":{"custom":"{\"a\": 1}"}}"#, Some("attrs=%7B%22a%22%3A1%2C%22b%22%3A2%7D&done=true")),
-        (r#"{"ticket":{"custom":"no object"}}"#, Some("attrs=%7B%22b%22%3A2%7D&done=true")),
-        (r#"{"ticket":{"custom":null}}"#, Some("attrs=%7B%22b%22%3A2%7D&done=true")),
-        (r#"{"ticket":{}}"#, Some("attrs=%7B%22b%22%3A2%7D&done=true")),
-        (r#"{"ticket":{"custom":"{\"long\":\"0123456789\"}"}}"#, None),
+        (
+            r#"{"ticket":{"number":17,"custom":"{\"a\": 1}"}}"#,
+            Some("attrs=%7B%22a%22%3A1%2C%22b%22%3A2%7D&done=true"),
+        ),
+        (r#"{"ticket":{"number":17,"custom":"no object"}}"#, Some("attrs=%7B%22b%22%3A2%7D&done=true")),
+        (r#"{"ticket":{"number":17,"custom":null}}"#, Some("attrs=%7B%22b%22%3A2%7D&done=true")),
+        (r#"{"ticket":{"number":17}}"#, Some("attrs=%7B%22b%22%3A2%7D&done=true")),
+        (r#"{"ticket":{"number":17,"custom":"{\"long\":\"0123456789\"}"}}"#, None),
     ] {
         let Ok(Encoded::NeedsStored(pending)) =
             encode(FORM_ADAPTER, r#"{"context":{"b":2},"archived":true}"#, true)

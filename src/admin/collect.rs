@@ -232,6 +232,8 @@ fn idempotency(out: &mut MetricsWriter<'_>, snapshot: &Snapshot) -> fmt::Result 
         ("replayed", stats.replays),
         ("in_progress", stats.conflicts),
         ("reused", stats.reuses),
+        ("outcome_unknown", stats.unknown_outcomes),
+        ("share_full", stats.full),
         ("not_guaranteed", stats.not_guaranteed),
     ];
     out.totals(
@@ -266,8 +268,13 @@ fn idempotency(out: &mut MetricsWriter<'_>, snapshot: &Snapshot) -> fmt::Result 
     )?;
     out.total(
         "parlance_idempotency_records_evicted",
-        "Answers that had to leave the memory of this process before their time.",
+        "Answers whose body had to leave the memory of this process before its time; their outcome stays.",
         stats.evicted,
+    )?;
+    out.total(
+        "parlance_idempotency_bodies_too_large",
+        "Answers recorded without their body, because it is too large.",
+        stats.bodies_too_large,
     )?;
     out.gauge("parlance_idempotency_records", None, "Keys in the memory of this process.", stats.entries)?;
     out.gauge(

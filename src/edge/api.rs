@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{Method, Response, header};
+use http::{HeaderValue, Method, Response, header};
 use hyper::body::Incoming;
 use parlance_adapters::Target;
 use tower::Service;
@@ -24,7 +24,7 @@ use crate::gateway::callers::{self, Caller};
 use crate::gateway::routing::{self, SelectedBy};
 use crate::gateway::snapshot::Snapshot;
 use crate::gateway::{self, UpdateOptions};
-use crate::idempotency::{self, FingerprintInput, KeyedRequest, StoredResponse, Worked};
+use crate::idempotency::{self, BeforeSend, FingerprintInput, KeyedRequest, Worked};
 use crate::server::tls::ClientIdentity;
 use crate::types::body::{self, Body, ReadError};
 use crate::types::code::Code;
@@ -176,6 +176,7 @@ impl<'a> Handler<'a> {
             .map_err(|problem| problem.header(response::ACCEPT_PATCH, response::PATCH_TYPES))?;
         let preferences = headers::preferences(&head.headers);
         let if_match = preconditions::of_update(&head.headers)?;
+        let if_match_given = if_match.is_some();
         let key = headers::idempotency_key(&head.headers)?;
         let Routed { upstream, target, by } = self.route(head, caller)?;
 
@@ -194,13 +195,14 @@ impl<'a> Handler<'a> {
         };
         let timeout = upstream.settings.timeout;
         // Faults of the body are found before the key is claimed.
+        let conversation: Arc<str> = Arc::from(target.id());
         let prepared = gateway::prepare(Arc::clone(&upstream), target, options, &body)?;
         let segment = Resource::conversation_segment(path);
         let Some(key) = key.filter(|_| !dry_run) else {
             let deadline = Deadline::after(timeout, shutdown);
             let outcome = match dry_run {
                 true => prepared.dry_run(by, deadline).await,
-                false => prepared.send(deadline).await,
+                false => prepared.send(snapshot.idempotency.turns(), BeforeSend::unkeyed(), deadline).await,
             };
             self.context.answered_by = outcome.answered_by();
             self.context.waited = outcome.waited;
@@ -208,41 +210,49 @@ impl<'a> Handler<'a> {
                 outcome.result.map_err(|problem| explained(problem, snapshot, segment, caller, Some(by)))?;
             return Ok(response::updated(answer, dry_run, preferences).into_response());
         };
+        let condition = head.headers.get_all(header::IF_MATCH).iter().map(HeaderValue::as_bytes);
+        let condition = if_match_given.then(|| condition.collect::<Vec<_>>().join(&b','));
         let keyed = KeyedRequest::new(
             &FingerprintInput {
-                caller: caller.map(|caller| &*caller.name),
+                caller: caller.map(|caller| &caller.name),
                 key: &key,
                 path,
                 upstream: &upstream.name,
                 merge,
                 lenient: preferences.lenient,
                 minimal: preferences.minimal,
+                condition: condition.as_deref(),
                 body: &body,
             },
-            id.clone(),
+            conversation,
+            upstream.settings.retry_unknown,
+            id,
         );
         let shutdown = shutdown.clone();
         // Needed only to explain an id that names no upstream.
         let unnamed = (by != SelectedBy::Prefix)
             .then(|| (Arc::clone(snapshot), segment.to_owned(), self.context.caller.clone()));
         // Boxed once: the update is moved into two tasks, and its future is large.
-        let work = Box::pin(async move {
-            let outcome = prepared.send(Deadline::after(timeout, &shutdown)).await;
-            Worked {
-                answered_by: outcome.answered_by(),
-                waited: outcome.waited,
-                response: match (outcome.result, unnamed) {
-                    (Ok(answer), _) => response::updated(answer, false, preferences),
-                    (Err(problem), None) => StoredResponse::of_problem(problem, id.as_str()),
-                    (Err(problem), Some((snapshot, segment, caller))) => {
-                        let caller = caller.and_then(|name| snapshot.callers.named(&name));
-                        let problem = explained(problem, &snapshot, &segment, caller, Some(by));
-                        StoredResponse::of_problem(problem, id.as_str())
-                    }
-                },
-            }
-        });
-        Ok(response::keyed(snapshot.idempotency.answer(keyed, timeout, work).await?, &mut self.context))
+        let (turns, is_sent_at_once) = (snapshot.idempotency.turns().clone(), prepared.is_sent_at_once());
+        let work = |before_send| {
+            Box::pin(async move {
+                let outcome = prepared.send(&turns, before_send, Deadline::after(timeout, &shutdown)).await;
+                Worked {
+                    answered_by: outcome.answered_by(),
+                    waited: outcome.waited,
+                    result: match (outcome.result, unnamed) {
+                        (Ok(answer), _) => Ok(response::updated(answer, false, preferences)),
+                        (Err(problem), None) => Err(problem),
+                        (Err(problem), Some((snapshot, segment, caller))) => {
+                            let caller = caller.and_then(|name| snapshot.callers.named(&name));
+                            Err(explained(problem, &snapshot, &segment, caller, Some(by)))
+                        }
+                    },
+                }
+            })
+        };
+        let outcome = snapshot.idempotency.answer(keyed, timeout, is_sent_at_once, work).await?;
+        Ok(response::keyed(outcome, &mut self.context))
     }
 }
 

@@ -94,12 +94,11 @@ pub(super) fn updated(answer: Answer, dry_run: bool, preferences: Preferences) -
 /// Chooses between the response of the update and the stored one, and marks the stored one.
 pub(super) fn keyed(outcome: IdempotentOutcome, context: &mut RequestContext) -> Response<Body> {
     let (response, mark) = match outcome {
-        IdempotentOutcome::First { worked, guaranteed } => {
-            context.waited = worked.waited;
-            context.answered_by = worked.answered_by;
+        IdempotentOutcome::First { response, answered_by, waited, guaranteed } => {
+            (context.waited, context.answered_by) = (waited, answered_by);
             let mark =
                 (HeaderName::from_static("idempotency-status"), HeaderValue::from_static("not-guaranteed"));
-            (worked.response, (!guaranteed).then_some(mark))
+            (response, (!guaranteed).then_some(mark))
         }
         IdempotentOutcome::Replayed(response) => {
             let mark = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::Request;
-use parlance_adapters::canonical::Warning;
+use parlance_adapters::canonical::{Warning, WarningCode};
 use parlance_adapters::{Encoded, Target};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -51,7 +51,7 @@ pub(super) fn update(upstream: &Upstream, target: &Target, route: SelectedBy, en
     };
     if is_unmerged {
         call.warnings.push(Warning {
-            code: "unmerged",
+            code: WarningCode::Unmerged.as_str(),
             pointer: Some("/context".to_owned()),
             detail: "The body shows the context of the patch; the stored one would be read and merged with it first.".to_owned(),
         });

@@ -3,6 +3,7 @@
 use http::header;
 use parlance_adapters::{DecodeError, Failure, FailureKind, ValidationError};
 
+use crate::idempotency::turns::TurnError;
 use crate::types::code::{AnsweredBy, Applied, Code, ProxyError};
 use crate::types::etag::ETag;
 use crate::types::problem::{FieldError, Problem, VendorPart};
@@ -113,11 +114,12 @@ pub(super) fn undecodable(upstream: &Upstream, reply: &Reply, error: DecodeError
 
 /// Translates a successful reply to a read that gives no conversation.
 pub(super) fn unreadable(upstream: &Upstream, reply: &Reply, error: DecodeError) -> Problem {
-    let reason = match error {
-        DecodeError::Invalid(reason) => reason,
-        DecodeError::Failed(found) => found.vendor_message.unwrap_or_default(),
-    };
-    invalid(upstream, reply, &reason, Applied::No)
+    let mut problem = invalid(upstream, reply, &error.to_string(), Applied::No);
+    if let (DecodeError::Failed(found), Some(part)) = (error, &mut problem.vendor) {
+        part.code = found.vendor_code;
+        part.message = found.vendor_message;
+    }
+    problem
 }
 
 /// Says that the update was not sent, because the read before it failed.
@@ -125,11 +127,6 @@ pub(super) fn not_read(problem: Problem) -> Problem {
     let detail =
         format!("The conversation could not be read first, so nothing was changed. {}", problem.detail);
     Problem { detail, ..problem }
-}
-
-/// States that a failed read changed nothing.
-pub(super) fn read(problem: Problem) -> Problem {
-    Problem { applied: Applied::No, ..problem }
 }
 
 /// Adds to an error of transport what it means for the update.
@@ -140,6 +137,16 @@ pub(super) fn update(mut problem: Problem) -> Problem {
         Applied::Yes => " The vendor applied the update.",
     });
     problem
+}
+
+/// Says that other updates of the conversation were first.
+pub(super) fn no_turn(upstream: &Upstream, error: &TurnError) -> Problem {
+    let code = match error {
+        TurnError::Busy | TurnError::Lost => Code::ConversationBusy,
+        TurnError::Shutdown => Code::Draining,
+        TurnError::Store(_) => Code::IdempotencyStoreUnavailable,
+    };
+    about(upstream, Problem::new(code, format!("{error}; nothing was sent.")).retry_after(1))
 }
 
 /// Says that the vendor's conversations take no conditions.

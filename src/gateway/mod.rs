@@ -18,11 +18,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
-use parlance_adapters::canonical::{Conversation, Patch, Warning};
+use parlance_adapters::canonical::{Conversation, Field, Patch, VENDOR_FIELDS, Warning};
 use parlance_adapters::{Adapter, DecodeContext, EncodeRequest, Encoded, Target, UpstreamCall, decode};
 
 use self::routing::SelectedBy;
-use crate::types::code::{AnsweredBy, Code};
+use crate::idempotency::BeforeSend;
+use crate::idempotency::turns::{Turn, TurnKind, Turns};
+use crate::types::code::{AnsweredBy, Applied, Code};
+use crate::types::continued::Continued;
 use crate::types::deadline::Deadline;
 use crate::types::etag::{Condition, ETag};
 use crate::types::problem::Problem;
@@ -30,6 +33,9 @@ use crate::upstream::Upstream;
 use crate::upstream::transport::Reply;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Time spent on the read, beyond which the turn is confirmed before the update is sent.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 
 /// Options of an update, parsed from the request head.
 #[derive(Debug, Default)]
@@ -52,6 +58,7 @@ pub struct Prepared {
     upstream: Arc<Upstream>,
     target: Target,
     encoded: Encoded,
+    kind: TurnKind,
     if_match: Option<Condition>,
     traceparent: Option<HeaderValue>,
 }
@@ -128,16 +135,25 @@ pub fn prepare(
     let encoded = upstream.settings.vendor.encode(&request);
     let encoded = encoded.map_err(|error| failures::validation(&upstream, error))?;
     let UpdateOptions { if_match, traceparent, .. } = options;
+    let mut names = patch.members().iter().map(|(key, _)| key.name());
+    let kind = if if_match.is_some() {
+        TurnKind::Condition
+    } else if names.any(|name| name == Field::Context.name() || name == VENDOR_FIELDS) {
+        // The vendor's own members may hold the context too.
+        TurnKind::Context
+    } else {
+        TurnKind::Plain
+    };
     if if_match.is_some() && !upstream.settings.vendor.spec().is_conditional() {
         return Err(failures::unconditional(&upstream));
     }
-    Ok(Prepared { upstream, target, encoded, if_match, traceparent })
+    Ok(Prepared { upstream, target, encoded, kind, if_match, traceparent })
 }
 
 impl Prepared {
     /// The vendor's request as canonical JSON; changes nothing. A condition is tested by a read before `deadline`.
     pub async fn dry_run(self, route: SelectedBy, deadline: Deadline) -> Outcome {
-        let Prepared { upstream, target, encoded, if_match, traceparent } = self;
+        let Prepared { upstream, target, encoded, if_match, traceparent, .. } = self;
         let mut exchange = Exchange::new(&upstream, &target, traceparent, deadline);
         let result = match &if_match {
             Some(condition) => exchange.require(condition).await,
@@ -147,19 +163,37 @@ impl Prepared {
         Outcome { result, waited: exchange.waited }
     }
 
-    /// Sends the update, all before `deadline`. Reads the conversation before it if there is a condition or the context
-    /// must be merged.
-    pub async fn send(self, deadline: Deadline) -> Outcome {
-        let Prepared { upstream, target, encoded, if_match, traceparent } = self;
+    /// True if the update is sent without waiting for anything before.
+    pub fn is_sent_at_once(&self) -> bool {
+        self.kind == TurnKind::Plain
+    }
+
+    /// Sends the update when its turn has come, all before `deadline`. Reads the conversation before it if there is a
+    /// condition or the context must be merged.
+    pub async fn send(self, turns: &Turns, before_send: BeforeSend, deadline: Deadline) -> Outcome {
+        let Prepared { upstream, target, encoded, kind, if_match, traceparent } = self;
+        let address = target.address(upstream.settings.vendor.spec(), &upstream.settings.adapter);
+        let turn = match turns.take_if_possible(&address, kind, &deadline).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                let result = Err(failures::no_turn(&upstream, &error));
+                return Outcome { result, waited: Duration::ZERO };
+            }
+        };
+        // A holder that was stopped must not send after its lease.
+        let deadline = match turn.valid_until() {
+            Some(latest) => deadline.no_later_than(latest),
+            None => deadline,
+        };
         let mut exchange = Exchange::new(&upstream, &target, traceparent, deadline);
-        let result = exchange.update(encoded, if_match.as_ref()).await;
+        let result = exchange.update(encoded, if_match.as_ref(), turn, before_send).await;
         Outcome { result, waited: exchange.waited }
     }
 }
 
 /// Reads a conversation before `deadline`.
 pub async fn read(
-    upstream: &Upstream,
+    upstream: &Arc<Upstream>,
     target: &Target,
     traceparent: Option<HeaderValue>,
     deadline: Deadline,
@@ -189,7 +223,7 @@ fn read_request(upstream: &Upstream, target: &Target) -> Result<Request<Bytes>, 
 
 /// Requests of one update or read, all before one deadline.
 struct Exchange<'a> {
-    upstream: &'a Upstream,
+    upstream: &'a Arc<Upstream>,
     target: &'a Target,
     traceparent: Option<HeaderValue>,
     deadline: Deadline,
@@ -198,7 +232,7 @@ struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     fn new(
-        upstream: &'a Upstream,
+        upstream: &'a Arc<Upstream>,
         target: &'a Target,
         traceparent: Option<HeaderValue>,
         deadline: Deadline,
@@ -210,7 +244,13 @@ impl<'a> Exchange<'a> {
         self.upstream.settings.vendor.0
     }
 
-    async fn update(&mut self, encoded: Encoded, if_match: Option<&Condition>) -> Result<Answer, Problem> {
+    async fn update(
+        &mut self,
+        encoded: Encoded,
+        if_match: Option<&Condition>,
+        mut turn: Turn,
+        before_send: BeforeSend,
+    ) -> Result<Answer, Problem> {
         let upstream = self.upstream;
         let mut call = match (encoded, if_match) {
             (Encoded::Ready(call), None) => call,
@@ -228,8 +268,26 @@ impl<'a> Exchange<'a> {
                 }
             }
         };
-        let request = std::mem::take(&mut call.request);
-        let reply = self.send(request).await?;
+        // The store may have lost the lease meanwhile.
+        if self.waited > CONFIRM_AFTER {
+            turn.confirm().await.map_err(|error| failures::no_turn(upstream, &error))?;
+        }
+        before_send.mark().await?;
+        let request = self.traced(std::mem::take(&mut call.request));
+        let (upstream, deadline) = (Arc::clone(self.upstream), self.deadline.clone());
+        // A caller that hangs up must not hand the turn on while its update is under way.
+        let sent = Continued::new(async move {
+            let sent = upstream.send(request, deadline).await;
+            drop(turn);
+            sent
+        });
+        let sent = sent.await;
+        self.waited += sent.waited;
+        let reply = match sent.result {
+            Ok(reply) if reply.response.status().is_success() => reply,
+            Ok(reply) => return Err(failures::vendor(self.upstream, &reply)),
+            Err(error) => return Err(failures::update(failures::transport(self.upstream, error))),
+        };
         self.updated(&call, &reply)
     }
 
@@ -259,9 +317,25 @@ impl<'a> Exchange<'a> {
         Ok(Answer::new(self.upstream, self.target, (&conversation, &reply), &[]))
     }
 
-    /// Requests the conversation.
+    /// Reads the conversation. A failed read changed nothing.
     async fn read(&mut self) -> Result<Reply, Problem> {
-        self.send(read_request(self.upstream, self.target)?).await
+        let request = self.traced(read_request(self.upstream, self.target)?);
+        let sent = self.upstream.send(request, self.deadline.clone()).await;
+        self.waited += sent.waited;
+        let problem = match sent.result {
+            Ok(reply) if reply.response.status().is_success() => return Ok(reply),
+            Ok(reply) => failures::vendor(self.upstream, &reply),
+            Err(error) => failures::transport(self.upstream, error),
+        };
+        Err(Problem { applied: Applied::No, ..problem })
+    }
+
+    /// Adds the trace context.
+    fn traced(&self, mut request: Request<Bytes>) -> Request<Bytes> {
+        if let Some(trace) = &self.traceparent {
+            request.headers_mut().insert(TRACEPARENT, trace.clone());
+        }
+        request
     }
 
     /// The conversation that the reply to a read describes.
@@ -271,23 +345,6 @@ impl<'a> Exchange<'a> {
     {
         decode(self.vendor(), &DecodeContext::of_read(self.target), &reply.response)
             .map_err(|error| failures::unreadable(self.upstream, reply, error))
-    }
-
-    /// Sends a request; a reply that is no success is a problem.
-    async fn send(&mut self, mut request: Request<Bytes>) -> Result<Reply, Problem> {
-        if let Some(trace) = &self.traceparent {
-            request.headers_mut().insert(TRACEPARENT, trace.clone());
-        }
-        let is_read = request.method().is_safe();
-        let sent = self.upstream.send(request, self.deadline.clone()).await;
-        self.waited += sent.waited;
-        match sent.result {
-            Ok(reply) if reply.response.status().is_success() => Ok(reply),
-            Ok(reply) if is_read => Err(failures::read(failures::vendor(self.upstream, &reply))),
-            Ok(reply) => Err(failures::vendor(self.upstream, &reply)),
-            Err(error) if is_read => Err(failures::read(failures::transport(self.upstream, error))),
-            Err(error) => Err(failures::update(failures::transport(self.upstream, error))),
-        }
     }
 
     /// The conversation that the reply to an update describes.

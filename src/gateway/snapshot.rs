@@ -82,7 +82,8 @@ impl Snapshot {
             }
         });
 
-        let idempotency = Idempotency::new(&settings.idempotency).map_err(|error| errors.push(error)).ok();
+        let idempotency = Idempotency::new(&settings.idempotency, settings.callers.len());
+        let idempotency = idempotency.map_err(|error| errors.push(error)).ok();
         let Some(idempotency) = idempotency.filter(|_| errors.is_empty()) else { return Err(errors) };
         Ok(Snapshot {
             idempotency: match previous {

@@ -1,8 +1,10 @@
 //! Stored responses: what a key's first request was answered, for the requests that repeat it.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
 
+use super::claim::KeyedRequest;
 use crate::types::body::{self, Body};
 use crate::types::code::{Applied, Code};
 use crate::types::problem::{PROXY_STATUS, Problem};
@@ -11,8 +13,14 @@ use crate::types::problem::{PROXY_STATUS, Problem};
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Headers that are stored with a response. A record with any other is not valid.
-pub(super) const KEPT: [HeaderName; 5] =
-    [header::CONTENT_TYPE, header::CACHE_CONTROL, header::RETRY_AFTER, PREFERENCE_APPLIED, PROXY_STATUS];
+pub(super) const KEPT: [HeaderName; 6] = [
+    header::CONTENT_TYPE,
+    header::CACHE_CONTROL,
+    header::RETRY_AFTER,
+    header::ETAG,
+    PREFERENCE_APPLIED,
+    PROXY_STATUS,
+];
 
 /// A whole response without what belongs to one request: request id and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,16 +55,43 @@ impl StoredResponse {
         response
     }
 
-    /// True if it answers every further request with the key. False if nothing was done and the same request may
-    /// succeed later.
-    pub fn is_final(&self) -> bool {
-        !(self.code.is_some_and(Code::retryable) && self.applied == Some(Applied::No))
+    /// The response where only its outcome was kept: the conversation's id and a warning, or the problem without its
+    /// details.
+    pub(super) fn without_body(mut self, keyed: &KeyedRequest) -> Self {
+        if self.status.is_success() {
+            let body = BriefBody {
+                id: &keyed.conversation,
+                warnings: [Warning {
+                    code: "body-not-kept",
+                    detail: "The update was done and answered; the answer's body is not kept any more. Read the \
+                             conversation to see it.",
+                }],
+            };
+            self.status = StatusCode::OK;
+            self.headers.remove(header::ETAG);
+            self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            // Strings alone: nothing of it can fail to be written.
+            self.body = serde_json::to_vec(&body).unwrap_or_default().into();
+            return self;
+        }
+        let detail = "The details of this answer are not kept any more.";
+        let mut problem = Problem::new(self.code.unwrap_or(Code::Internal), detail).kept_for_key();
+        problem.applied = self.applied.unwrap_or(Applied::Unknown);
+        (_, _, self.body) = problem.into_parts(keyed.request_id.as_str());
+        self
     }
+}
 
-    /// Estimated size in memory, in bytes.
-    pub(super) fn weight(&self) -> usize {
-        let headers: usize =
-            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-        256 + headers + self.body.len()
-    }
+/// Body of a replay whose own body was not kept.
+#[derive(Serialize)]
+struct BriefBody<'a> {
+    id: &'a str,
+    warnings: [Warning; 1],
+}
+
+/// Entry of `warnings`.
+#[derive(Serialize)]
+struct Warning {
+    code: &'static str,
+    detail: &'static str,
 }

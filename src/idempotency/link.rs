@@ -157,7 +157,7 @@ impl StoreConnection {
     async fn up(&self, deadline: tokio::time::Instant) -> Result<Up, StoreError> {
         let mut state = self.0.state.subscribe();
         if let State::Up(up) = &*state.borrow_and_update() {
-            return if up.silent.load(Relaxed) { Err(StoreError::Slow) } else { Ok(up.clone()) };
+            return if up.silent.load(Relaxed) { Err(StoreError::Down) } else { Ok(up.clone()) };
         }
         Inner::connect(&self.0);
         let connected = state.wait_for(|state| !matches!(state, State::Connecting));
@@ -213,7 +213,7 @@ impl Inner {
         let Some(code) = error.code() else {
             self.report(&describe(error));
             self.give_up(up);
-            return StoreError::Down;
+            return StoreError::Lost;
         };
         // After other errors, such as READONLY from a replica or NOAUTH, a new connection may reach a server that works.
         if !matches!(code, "WRONGTYPE" | "OOM") {

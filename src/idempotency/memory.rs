@@ -1,25 +1,34 @@
-//! Records in this process, bounded in number and in bytes. Time is an argument, so that tests can choose it.
+//! Records in this process. Each caller has a share of the keys and of the bytes, and none reaches into another's. Time is
+//! an argument, so that tests can choose it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod account;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer::StoredResponse;
-use super::claim::{ClaimOutcome, Fingerprint, Key, StoreError, Token};
+use super::claim::{Claim, ClaimOutcome, StoreError};
 use crate::settings;
+use account::Account;
 
-/// Limits of the store.
+/// Interval at which the records of all callers are searched for expired ones.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Limits of one caller's share.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Keys, those in use included.
     pub entries: usize,
-    /// Bytes of responses. A single larger response is kept if it is the only one.
+    /// Bytes of responses that are kept with their body.
     pub bytes: usize,
 }
 
-impl From<&settings::Idempotency> for Limits {
-    fn from(settings: &settings::Idempotency) -> Self {
-        Limits { entries: settings.max_entries, bytes: settings.max_bytes }
+impl Limits {
+    /// Share of each of so many callers; without callers, all requests have one share.
+    pub fn share(settings: &settings::Idempotency, callers: usize) -> Self {
+        let callers = callers.max(1);
+        Limits { entries: (settings.max_entries / callers).max(1), bytes: settings.max_bytes / callers }
     }
 }
 
@@ -30,9 +39,9 @@ pub struct Occupancy {
     pub entries: usize,
     /// Keys in use.
     pub held: usize,
-    /// Bytes of responses.
+    /// Bytes of responses that are kept with their body.
     pub bytes: usize,
-    /// Responses dropped before their `ttl` had passed.
+    /// Bodies dropped before their `ttl` had passed.
     pub evicted: u64,
 }
 
@@ -43,43 +52,16 @@ pub struct Memory(Mutex<Inner>);
 #[derive(Debug)]
 struct Inner {
     limits: Limits,
-    records: HashMap<Key, Record>,
-    /// Keys in use, in the order of their claims.
-    held: BTreeMap<u64, Key>,
-    /// Keys with a response, oldest first.
-    done: BTreeMap<u64, Key>,
-    next: u64,
-    bytes: usize,
+    /// Records of each caller; `None` if no callers are configured.
+    accounts: HashMap<Option<Arc<str>>, Account>,
+    swept: Option<Instant>,
     evicted: u64,
-}
-
-#[derive(Debug)]
-struct Record {
-    /// Key of this record in `held` or `done`.
-    order: u64,
-    fingerprint: Fingerprint,
-    until: Instant,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Held(Token),
-    Done(StoredResponse),
 }
 
 impl Memory {
     /// Creates an empty store.
     pub fn new(limits: Limits) -> Self {
-        Memory(Mutex::new(Inner {
-            limits,
-            records: HashMap::new(),
-            held: BTreeMap::new(),
-            done: BTreeMap::new(),
-            next: 0,
-            bytes: 0,
-            evicted: 0,
-        }))
+        Memory(Mutex::new(Inner { limits, accounts: HashMap::new(), swept: None, evicted: 0 }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -87,146 +69,75 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the limits.
+    /// Replaces the limits. Bodies beyond them are dropped; keys stay until they expire.
     pub fn limit(&self, limits: Limits) {
-        let mut inner = self.lock();
+        let inner = &mut *self.lock();
         inner.limits = limits;
-        inner.make_room(0, 0);
+        let dropped = inner.accounts.values_mut().map(|account| account.drop_bodies(limits.bytes, 0));
+        inner.evicted += dropped.sum::<u64>();
     }
 
     /// Current occupancy.
-    pub fn occupancy(&self) -> Occupancy {
-        let inner = self.lock();
-        Occupancy {
-            entries: inner.records.len(),
-            held: inner.held.len(),
-            bytes: inner.bytes,
-            evicted: inner.evicted,
+    pub fn occupancy(&self, now: Instant) -> Occupancy {
+        let inner = &mut *self.lock();
+        inner.sweep(now);
+        let mut occupancy = Occupancy { evicted: inner.evicted, ..Occupancy::default() };
+        for account in inner.accounts.values() {
+            let (entries, held, bytes) = account.occupancy();
+            occupancy.entries += entries;
+            occupancy.held += held;
+            occupancy.bytes += bytes;
         }
+        occupancy
     }
 
-    /// Claims the key if it is free.
+    /// Claims the key if it is free, or if its outcome is unknown and the request may be repeated.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Full`]: all keys up to the limit are in use.
-    pub fn claim(
-        &self,
-        now: Instant,
-        key: Key,
-        fingerprint: Fingerprint,
-        token: Token,
-        lease: Duration,
-    ) -> Result<ClaimOutcome, StoreError> {
-        let mut inner = self.lock();
-        inner.remove_expired(now);
-        if let Some(record) = inner.records.get(&key).filter(|record| record.until > now) {
-            let fingerprint = record.fingerprint;
-            return Ok(match &record.state {
-                State::Held(_) => ClaimOutcome::Running { fingerprint },
-                State::Done(response) => ClaimOutcome::Done { fingerprint, response: response.clone() },
-            });
+    /// [`StoreError::Full`]: the caller has as many keys as its share holds.
+    pub fn claim(&self, now: Instant, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
+        let inner = &mut *self.lock();
+        if inner.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_INTERVAL) {
+            inner.sweep(now);
         }
-        inner.remove(&key);
-        if !inner.make_room(1, 0) {
-            return Err(StoreError::Full);
-        }
-        let order = inner.order();
-        inner.held.insert(order, key);
-        let state = State::Held(token);
-        inner.records.insert(key, Record { order, fingerprint, until: now + lease, state });
-        Ok(ClaimOutcome::Claimed)
+        let entries = inner.limits.entries;
+        inner.account(&claim.keyed.caller).claim(now, claim, entries)
     }
 
-    /// Stores the response if the key is still held by the claim, or free. Returns false if another claim holds it, or if
-    /// there is no room.
-    pub fn complete(
-        &self,
-        now: Instant,
-        key: Key,
-        fingerprint: Fingerprint,
-        token: Token,
-        response: StoredResponse,
-        ttl: Duration,
-    ) -> bool {
-        let mut inner = self.lock();
-        inner.remove_expired(now);
-        match inner.records.get(&key) {
-            Some(record) if record.until > now && !record.is_held_by(token) => return false,
-            _ => inner.remove(&key),
-        }
-        let weight = response.weight();
-        if !inner.make_room(1, weight) {
-            // The lease of this key had ended, and other keys in use fill the store.
-            return false;
-        }
-        let order = inner.order();
-        inner.done.insert(order, key);
-        inner.bytes += weight;
-        let state = State::Done(response);
-        inner.records.insert(key, Record { order, fingerprint, until: now + ttl, state });
-        true
+    /// Notes that the request is about to be sent. Returns false if the claim does not hold the key any more.
+    pub fn mark(&self, now: Instant, claim: &Claim) -> bool {
+        self.lock().account(&claim.keyed.caller).mark(now, claim)
+    }
+
+    /// Stores the response, with its body if `whole`, if the claim is the last one of the key, or the key is free. Returns
+    /// false if another claim was made, or if there is no room.
+    pub fn complete(&self, now: Instant, claim: &Claim, response: &StoredResponse, whole: bool) -> bool {
+        let inner = &mut *self.lock();
+        let limits = inner.limits;
+        let (is_stored, dropped) =
+            inner.account(&claim.keyed.caller).complete(now, claim, response, whole, limits);
+        inner.evicted += dropped;
+        is_stored
     }
 
     /// Releases the key if the claim still holds it.
-    pub fn release(&self, key: Key, token: Token) {
-        let mut inner = self.lock();
-        if inner.records.get(&key).is_some_and(|record| record.is_held_by(token)) {
-            inner.remove(&key);
-        }
-    }
-}
-
-impl Record {
-    fn is_held_by(&self, token: Token) -> bool {
-        matches!(self.state, State::Held(claim) if claim == token)
+    pub fn release(&self, claim: &Claim) {
+        self.lock().account(&claim.keyed.caller).release(claim);
     }
 }
 
 impl Inner {
-    fn order(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    fn account(&mut self, caller: &Option<Arc<str>>) -> &mut Account {
+        self.accounts.entry(caller.clone()).or_default()
     }
 
-    fn remove(&mut self, key: &Key) {
-        let Some(record) = self.records.remove(key) else { return };
-        match record.state {
-            State::Held(_) => {
-                self.held.remove(&record.order);
-            }
-            State::Done(response) => {
-                self.done.remove(&record.order);
-                self.bytes = self.bytes.saturating_sub(response.weight());
-            }
-        }
-    }
-
-    /// Removes expired records, oldest first. A record that expires out of order, after a change of `ttl` or `lease`, is
-    /// removed when its key is claimed or room is needed.
-    fn remove_expired(&mut self, now: Instant) {
-        for held in [true, false] {
-            while let Some(key) = self.oldest(held)
-                && self.records.get(&key).is_none_or(|record| record.until <= now)
-            {
-                self.remove(&key);
-            }
-        }
-    }
-
-    fn oldest(&self, held: bool) -> Option<Key> {
-        let list = if held { &self.held } else { &self.done };
-        list.first_key_value().map(|(_, key)| *key)
-    }
-
-    /// Drops the oldest responses until `entries` and `bytes` more fit. Keys in use stay: returns false if they leave no
-    /// room.
-    fn make_room(&mut self, entries: usize, bytes: usize) -> bool {
-        while self.records.len() + entries > self.limits.entries || self.bytes + bytes > self.limits.bytes {
-            let Some(key) = self.oldest(false) else { break };
-            self.remove(&key);
-            self.evicted += 1;
-        }
-        self.records.len() + entries <= self.limits.entries
+    /// Removes expired records, and callers without any.
+    fn sweep(&mut self, now: Instant) {
+        self.swept = Some(now);
+        self.accounts.retain(|_, account| {
+            account.expire(now);
+            !account.is_empty()
+        });
     }
 }

@@ -1,17 +1,21 @@
 //! Idempotency: a request that repeats an `Idempotency-Key` gets the stored response, and is not run again.
 //!
 //! ```text
-//! claim ──> free: run the update ──> complete (or release, if nothing was done and it may be tried again)
+//! claim ──> free: run the update ──> mark ──> complete (or release, if the same key may run again)
 //!       ├─> done: the stored response
 //!       ├─> running: 409
+//!       ├─> begun to send, and its holder is gone: 409, or run again where a repetition does no harm
 //!       └─> taken by another request: 422
 //! ```
+//!
+//! A claim says if its request may have been sent. It is written so at once, or marked before the first request is sent.
 
 mod answer;
 mod claim;
 mod link;
 pub mod memory;
 pub mod record;
+mod run;
 mod running;
 mod shared;
 mod stats;
@@ -19,34 +23,32 @@ mod store;
 pub mod turns;
 
 pub use answer::{PREFERENCE_APPLIED, StoredResponse};
-pub use claim::{ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, StoreError, Token, digest};
+pub use claim::{
+    Claim, ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, Lifetimes, StoreError, Token,
+    digest,
+};
+pub use run::BeforeSend;
 pub use stats::Stats;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::settings::{self, OnStoreFailure};
+use crate::settings;
 use crate::types::build_error::BuildError;
-use crate::types::code::{AnsweredBy, Applied, Code};
+use crate::types::code::AnsweredBy;
 use crate::types::problem::Problem;
-use claim::{Claim, Lifetimes};
-use running::{Running, Ticket};
+use run::Run;
+use running::Running;
 use stats::Counters;
 use store::Store;
 use turns::Turns;
-
-/// `Retry-After`, in seconds, while another request holds the key.
-const IN_PROGRESS_RETRY_AFTER_SECS: u64 = 1;
-/// Attempts to store a response after the first one failed; the caller has the response already.
-const ATTEMPTS: u32 = 8;
-/// Pause before the first of these attempts; each pause is twice as long as the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Keyed requests of one gateway. Its store outlives a configuration: see [`Idempotency::carry`].
 #[derive(Debug)]
 pub struct Idempotency {
     settings: settings::Idempotency,
+    callers: usize,
     store: Arc<Store>,
     counters: Arc<Counters>,
     running: Arc<Running>,
@@ -58,8 +60,12 @@ pub struct Idempotency {
 pub enum IdempotentOutcome {
     /// The update was run by this request.
     First {
-        /// Result of the update.
-        worked: Worked,
+        /// The response.
+        response: StoredResponse,
+        /// Producer of the response: the gateway or the vendor.
+        answered_by: AnsweredBy,
+        /// Time spent waiting for the vendor.
+        waited: Duration,
         /// False if the store failed and the request ran without a record: a repetition runs it again.
         guaranteed: bool,
     },
@@ -70,8 +76,8 @@ pub enum IdempotentOutcome {
 /// Result of an update that ran for a key.
 #[derive(Debug)]
 pub struct Worked {
-    /// The response, ready to be stored.
-    pub response: StoredResponse,
+    /// The response, ready to be stored, or the problem.
+    pub result: Result<StoredResponse, Problem>,
     /// Producer of the response: the gateway or the vendor.
     pub answered_by: AnsweredBy,
     /// Time spent waiting for the vendor.
@@ -79,17 +85,18 @@ pub struct Worked {
 }
 
 impl Idempotency {
-    /// Prepares the store; connects to nothing.
+    /// Prepares the store, which so many configured callers share; connects to nothing.
     ///
     /// # Errors
     ///
     /// A setting of the store that cannot work.
-    pub fn new(settings: &settings::Idempotency) -> Result<Self, BuildError> {
-        let store = Store::new(settings)?;
+    pub fn new(settings: &settings::Idempotency, callers: usize) -> Result<Self, BuildError> {
+        let store = Store::new(settings, callers)?;
         Ok(Idempotency {
-            turns: Turns::new(store.connection(), Lifetimes::from(settings)),
+            turns: Turns::new(store.connection(), settings),
             store: Arc::new(store),
             settings: settings.clone(),
+            callers,
             counters: Arc::default(),
             running: Arc::default(),
         })
@@ -100,11 +107,12 @@ impl Idempotency {
     pub fn carry(self, previous: &Idempotency) -> Self {
         let store =
             if previous.store.is_at(&self.settings) { Arc::clone(&previous.store) } else { self.store };
-        store.limit(&self.settings);
+        store.limit(&self.settings, self.callers);
         Idempotency {
-            turns: previous.turns.carry(store.connection(), Lifetimes::from(&self.settings)),
+            turns: previous.turns.carry(store.connection(), &self.settings),
             store,
             settings: self.settings,
+            callers: self.callers,
             counters: Arc::clone(&previous.counters),
             running: Arc::clone(&previous.running),
         }
@@ -127,173 +135,31 @@ impl Idempotency {
         &self.turns
     }
 
-    /// Runs `work`, which takes at most `timeout`, unless the key's first request did. It runs in a task of its own: a
-    /// caller that hangs up neither interrupts an update nor leaves its key taken.
+    /// Runs the update that `work` gives, which takes at most `timeout`, unless the key's first request did. It runs in a
+    /// task of its own: a caller that hangs up neither interrupts an update nor leaves its key taken.
+    ///
+    /// `sends_at_once` says that the update sends its writing request without waiting for anything before. Else it calls
+    /// [`BeforeSend::mark`] first.
     ///
     /// # Errors
     ///
-    /// The key belongs to another request or is in use, or the store fails and `on_store_failure` is `refuse`.
+    /// The key belongs to another request or is in use, its outcome is unknown, or the store fails and
+    /// `on_store_failure` is `refuse`.
     pub async fn answer<W>(
         &self,
         keyed: KeyedRequest,
         timeout: Duration,
-        work: W,
+        sends_at_once: bool,
+        work: impl FnOnce(BeforeSend) -> W,
     ) -> Result<IdempotentOutcome, Problem>
     where
         W: Future<Output = Worked> + Send + 'static,
     {
-        let run = Run {
-            claim: Claim { keyed, token: Token::random(), lifetimes: Lifetimes::from(&self.settings) },
-            store: Arc::clone(&self.store),
-            counters: Arc::clone(&self.counters),
-            on_store_failure: self.settings.on_store_failure,
-            _ticket: Running::enter(&self.running),
-        };
+        let run = Run::new(self, keyed, sends_at_once);
+        let work = work(run.before_send());
         match tokio::spawn(run.run(timeout, work)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(defect()),
+            Err(_) => Err(run::defect()),
         }
     }
-}
-
-/// A defect in the middle of an update.
-fn defect() -> Problem {
-    Problem { applied: Applied::Unknown, ..Problem::defect() }
-}
-
-/// One keyed request, from the claim to the record.
-struct Run {
-    claim: Claim,
-    store: Arc<Store>,
-    counters: Arc<Counters>,
-    on_store_failure: OnStoreFailure,
-    /// Counts as running until dropped.
-    _ticket: Ticket,
-}
-
-impl Run {
-    async fn run<W>(self, timeout: Duration, work: W) -> Result<IdempotentOutcome, Problem>
-    where
-        W: Future<Output = Worked> + Send + 'static,
-    {
-        let started = Instant::now();
-        let is_claimed = match self.store.claim(&self.claim).await {
-            Ok(ClaimOutcome::Claimed) => true,
-            Ok(ClaimOutcome::Running { fingerprint } | ClaimOutcome::Done { fingerprint, .. })
-                if fingerprint != self.claim.keyed.fingerprint =>
-            {
-                self.counters.reuses.add();
-                return Err(reused());
-            }
-            Ok(ClaimOutcome::Done { response, .. }) => {
-                self.counters.replays.add();
-                return Ok(IdempotentOutcome::Replayed(response));
-            }
-            Ok(ClaimOutcome::Running { .. }) => {
-                self.counters.conflicts.add();
-                return Err(in_progress());
-            }
-            Err(error) => {
-                self.counters.failed(&error);
-                if !error.may_proceed(self.on_store_failure) {
-                    return Err(unavailable(&error));
-                }
-                self.counters.not_guaranteed.add();
-                false
-            }
-        };
-        if !is_claimed {
-            let worked = self.work(work).await;
-            return Ok(IdempotentOutcome::First { worked, guaranteed: false });
-        }
-        self.counters.claims.add();
-        // The process may have been stopped for so long that the lease can end during the update; another request could
-        // then hold the key. Nothing was sent so far, so nothing is sent.
-        if started.elapsed() > self.claim.lifetimes.slack(timeout) {
-            self.counters.lost_leases.add();
-            self.release().await;
-            return Err(unavailable(&StoreError::Late));
-        }
-        let worked = self.work(work).await;
-        if worked.response.is_final() {
-            self.record(worked.response.clone()).await;
-        } else {
-            self.counters.releases.add();
-            self.release().await;
-        }
-        Ok(IdempotentOutcome::First { worked, guaranteed: true })
-    }
-
-    /// Runs the update in a task of its own again, so that a panic in it has a response too that can be stored: the
-    /// vendor may have applied the update.
-    async fn work<W>(&self, work: W) -> Worked
-    where
-        W: Future<Output = Worked> + Send + 'static,
-    {
-        tokio::spawn(work).await.unwrap_or_else(|_| {
-            let request_id = self.claim.keyed.request_id.as_str();
-            Worked {
-                response: StoredResponse::of_problem(defect(), request_id),
-                answered_by: AnsweredBy::Gateway,
-                waited: Duration::ZERO,
-            }
-        })
-    }
-
-    async fn release(&self) {
-        if let Err(error) = self.store.release(&self.claim).await {
-            // The key stays taken until the lease ends.
-            self.counters.failed(&error);
-        }
-    }
-
-    /// Stores the response. If that fails the caller is still answered, and storing is retried in the background.
-    async fn record(self, response: StoredResponse) {
-        match self.store.complete(&self.claim, &response).await {
-            Ok(true) => {}
-            Ok(false) => self.counters.lost_leases.add(),
-            Err(error) => {
-                self.counters.failed(&error);
-                tokio::spawn(self.record_later(response));
-            }
-        }
-    }
-
-    async fn record_later(self, response: StoredResponse) {
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..ATTEMPTS {
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-            match self.store.complete(&self.claim, &response).await {
-                Ok(true) => return,
-                Ok(false) => return self.counters.lost_leases.add(),
-                Err(error) => self.counters.failed(&error),
-            }
-        }
-        self.counters.lost_records.add();
-        tracing::error!(
-            request_id = self.claim.keyed.request_id.as_str(),
-            "the answer to a request with a key could not be recorded: sent again, it is done again"
-        );
-    }
-}
-
-fn in_progress() -> Problem {
-    Problem::new(
-        Code::IdempotencyInProgress,
-        "The first request with this Idempotency-Key is still running; send it again a little later to get its answer.",
-    )
-    .retry_after(IN_PROGRESS_RETRY_AFTER_SECS)
-}
-
-fn reused() -> Problem {
-    Problem::new(
-        Code::IdempotencyKeyReused,
-        "This Idempotency-Key belongs to a request with another path, body, media type or preference; take a new key.",
-    )
-}
-
-fn unavailable(error: &StoreError) -> Problem {
-    Problem::new(Code::IdempotencyStoreUnavailable, format!("{error}, so nothing was sent."))
-        .retry_after(IN_PROGRESS_RETRY_AFTER_SECS)
 }

@@ -35,6 +35,12 @@ impl Running {
     }
 }
 
+impl Clone for Ticket {
+    fn clone(&self) -> Self {
+        Running::enter(&self.0)
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.0.0.send_modify(|count| *count = count.saturating_sub(1));

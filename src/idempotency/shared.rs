@@ -9,16 +9,25 @@ use redis::{Cmd, Value, cmd};
 use super::answer::StoredResponse;
 use super::claim::{Claim, ClaimOutcome, Key, StoreError};
 use super::link::StoreConnection;
-use super::record;
+use super::record::{self, ClaimState};
 use crate::settings::Secret;
 use crate::types::build_error::BuildError;
 
-/// Returns the record under the key; if there is none, stores the claim.
+/// Returns the record under the key and its remaining time; if there is none, or the same claim already, stores the claim.
 const CLAIM: &str = "\
 local record = redis.call('GET', KEYS[1])
-if record then return record end
+if record and record ~= ARGV[1] then return {record, redis.call('PTTL', KEYS[1])} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false";
+
+/// Replaces the record of one claim in one state, if the key still has it. The new record lives for so many milliseconds,
+/// and with a third argument of 1 for those that the old one had left, too. Returns 1 as well if it is replaced already.
+const REPLACE: &str = "\
+if redis.call('GET', KEYS[1]) == ARGV[2] then return 1 end
+if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
+local left = ARGV[4] == '1' and redis.call('PTTL', KEYS[1]) or 0
+redis.call('SET', KEYS[1], ARGV[2], 'PX', left + ARGV[3])
+return 1";
 
 /// Stores the response, unless the record under the key is another claim's. Returns 1 as well if the response is stored
 /// already.
@@ -29,7 +38,7 @@ if start ~= '' and string.sub(start, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1";
 
-/// Deletes the claim, if the key is still held by it.
+/// Deletes the claim in either state, if the key is still held by it.
 const RELEASE: &str = "\
 if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])";
@@ -65,29 +74,60 @@ impl Shared {
     }
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
-        let Claim { keyed, token, lifetimes } = claim;
-        let held = record::held(&keyed.key, *token, keyed.fingerprint);
+        let Claim { keyed, lifetimes, sends_at_once, .. } = claim;
+        let state = if *sends_at_once { ClaimState::Begun } else { ClaimState::Held };
+        let record = record_of(claim, state);
+        let life = millis(lifetimes.lease) + if *sends_at_once { millis(lifetimes.ttl) } else { 0 };
         let mut command = script(CLAIM, &keyed.key);
-        command.arg(held.as_slice()).arg(millis(lifetimes.lease));
+        command.arg(record.as_slice()).arg(life);
         // A claim without a reply may have been stored: it is released afterwards.
-        match self.call(&command, claim, || release(claim)).await? {
-            Value::Nil => Ok(ClaimOutcome::Claimed),
-            // The command was sent twice, because the connection was lost before its first reply.
-            Value::BulkString(found) if found == held => Ok(ClaimOutcome::Claimed),
-            Value::BulkString(found) => {
-                record::read(&keyed.key, &Bytes::from(found)).ok_or_else(|| invalid(&keyed.key))
+        let found = match self.call(&command, claim, || release(claim)).await? {
+            Value::Nil => return Ok(ClaimOutcome::Claimed),
+            Value::Array(found) => found,
+            _ => return Err(invalid(&keyed.key)),
+        };
+        let Ok([Value::BulkString(found), Value::Int(left)]) = <[Value; 2]>::try_from(found) else {
+            return Err(invalid(&keyed.key));
+        };
+        match record::read(&keyed.key, &Bytes::from(found), left).ok_or_else(|| invalid(&keyed.key))? {
+            ClaimOutcome::Unknown { fingerprint, token }
+                if keyed.repeat_is_safe && fingerprint == keyed.fingerprint =>
+            {
+                let mut command = script(REPLACE, &keyed.key);
+                command
+                    .arg(record::state_prefix(token, ClaimState::Begun).as_slice())
+                    .arg(record.as_slice())
+                    .arg(life)
+                    .arg(0);
+                match self.call(&command, claim, || release(claim)).await? {
+                    Value::Int(1) => Ok(ClaimOutcome::Claimed),
+                    // Another request was first, or the one that had begun has ended after all.
+                    _ => Ok(ClaimOutcome::Running { fingerprint }),
+                }
             }
-            _ => Err(invalid(&keyed.key)),
+            outcome => Ok(outcome),
         }
+    }
+
+    /// Notes that the request is about to be sent. Returns false if the claim does not hold the key any more.
+    pub(super) async fn mark(&self, claim: &Claim) -> Result<bool, StoreError> {
+        let mut command = script(REPLACE, &claim.keyed.key);
+        command
+            .arg(record::state_prefix(claim.token, ClaimState::Held).as_slice())
+            .arg(record_of(claim, ClaimState::Begun).as_slice())
+            .arg(millis(claim.lifetimes.ttl))
+            .arg(1);
+        Ok(self.call(&command, claim, || release(claim)).await? == Value::Int(1))
     }
 
     pub(super) async fn complete(
         &self,
         claim: &Claim,
         response: &StoredResponse,
+        whole: bool,
     ) -> Result<bool, StoreError> {
-        let Claim { keyed, token, lifetimes } = claim;
-        let done = record::done(&keyed.key, keyed.fingerprint, response);
+        let Claim { keyed, token, lifetimes, .. } = claim;
+        let done = record::done(&keyed.key, keyed.fingerprint, response, whole);
         let mut complete = script(COMPLETE, &keyed.key);
         complete
             .arg(record::claim_prefix(*token).as_slice())
@@ -121,8 +161,13 @@ impl Shared {
 
 fn script(text: &str, key: &Key) -> Cmd {
     let mut command = cmd("EVAL");
-    command.arg(text).arg(1).arg(format!("parlance:v1:{key}"));
+    command.arg(text).arg(1).arg(format!("parlance:v2:{key}"));
     command
+}
+
+fn record_of(claim: &Claim, state: ClaimState) -> Vec<u8> {
+    let Claim { keyed, token, lifetimes, .. } = claim;
+    record::claim(&keyed.key, *token, state, keyed.fingerprint, millis(lifetimes.ttl))
 }
 
 fn release(claim: &Claim) -> Cmd {

@@ -1,6 +1,7 @@
 //! Counters of idempotency.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use super::claim::StoreError;
 use super::memory::Occupancy;
@@ -17,6 +18,12 @@ pub struct Stats {
     pub conflicts: u64,
     /// Requests whose key belongs to another request (422).
     pub reuses: u64,
+    /// Requests whose key's first request has no answer that anybody knows (409).
+    pub unknown_outcomes: u64,
+    /// Requests with a new key while the caller's share of records was full.
+    pub full: u64,
+    /// Responses stored without their body because it was too large.
+    pub bodies_too_large: u64,
     /// Keys released because nothing was done and the request may be tried again.
     pub releases: u64,
     /// Calls of the store that failed or timed out.
@@ -33,9 +40,9 @@ pub struct Stats {
     pub entries: usize,
     /// Keys in use in the store in memory; 0 with a shared store.
     pub held: usize,
-    /// Bytes of responses in the store in memory; 0 with a shared store.
+    /// Bytes of responses with their body in the store in memory; 0 with a shared store.
     pub bytes: usize,
-    /// Responses dropped from the store in memory before their `ttl` had passed.
+    /// Bodies of responses dropped from the store in memory before their `ttl` had passed.
     pub evicted: u64,
     /// Keyed updates that run, and responses that wait to be stored.
     pub running: usize,
@@ -63,6 +70,9 @@ pub(super) struct Counters {
     pub(super) replays: Count,
     pub(super) conflicts: Count,
     pub(super) reuses: Count,
+    pub(super) unknown_outcomes: Count,
+    pub(super) full: Count,
+    pub(super) bodies_too_large: Count,
     pub(super) releases: Count,
     pub(super) store_failures: Count,
     pub(super) invalid_records: Count,
@@ -74,14 +84,16 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn failed(&self, error: &StoreError) {
         self.store_failures.add();
-        if *error == StoreError::Invalid {
-            self.invalid_records.add();
+        match error {
+            StoreError::Invalid => self.invalid_records.add(),
+            StoreError::Full => self.full.add(),
+            _ => {}
         }
     }
 
     pub(super) fn read(&self, store: &Store, running: usize) -> Stats {
         let (occupancy, connected) = match store {
-            Store::Memory(memory) => (memory.occupancy(), true),
+            Store::Memory(memory) => (memory.occupancy(Instant::now()), true),
             Store::Shared(shared) => (Occupancy::default(), shared.is_connected()),
         };
         Stats {
@@ -89,6 +101,9 @@ impl Counters {
             replays: self.replays.get(),
             conflicts: self.conflicts.get(),
             reuses: self.reuses.get(),
+            unknown_outcomes: self.unknown_outcomes.get(),
+            full: self.full.get(),
+            bodies_too_large: self.bodies_too_large.get(),
             releases: self.releases.get(),
             store_failures: self.store_failures.get(),
             invalid_records: self.invalid_records.get(),

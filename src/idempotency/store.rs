@@ -20,9 +20,10 @@ pub(super) enum Store {
 }
 
 impl Store {
-    pub(super) fn new(settings: &settings::Idempotency) -> Result<Self, BuildError> {
+    /// Prepares the store for so many configured callers.
+    pub(super) fn new(settings: &settings::Idempotency, callers: usize) -> Result<Self, BuildError> {
         Ok(match &settings.store {
-            settings::Store::Memory => Store::Memory(Memory::new(Limits::from(settings))),
+            settings::Store::Memory => Store::Memory(Memory::new(Limits::share(settings, callers))),
             settings::Store::Redis { url } => {
                 Store::Shared(Box::new(Shared::new(url, settings.ca_file.as_deref())?))
             }
@@ -48,36 +49,39 @@ impl Store {
         }
     }
 
-    /// Applies the limits of other settings.
-    pub(super) fn limit(&self, settings: &settings::Idempotency) {
+    /// Applies the limits of other settings and callers.
+    pub(super) fn limit(&self, settings: &settings::Idempotency, callers: usize) {
         if let Store::Memory(memory) = self {
-            memory.limit(Limits::from(settings));
+            memory.limit(Limits::share(settings, callers));
         }
     }
 
     pub(super) async fn claim(&self, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
-        let Claim { keyed, token, lifetimes } = claim;
         match self {
-            Store::Memory(memory) => {
-                memory.claim(Instant::now(), keyed.key, keyed.fingerprint, *token, lifetimes.lease)
-            }
+            Store::Memory(memory) => memory.claim(Instant::now(), claim),
             Store::Shared(shared) => shared.claim(claim).await,
         }
     }
 
-    /// Stores the response if the key is still held by the claim, or free. Returns false if another claim holds it.
+    /// Notes that the request is about to be sent. Returns false if the claim does not hold the key any more.
+    pub(super) async fn mark(&self, claim: &Claim) -> Result<bool, StoreError> {
+        match self {
+            Store::Memory(memory) => Ok(memory.mark(Instant::now(), claim)),
+            Store::Shared(shared) => shared.mark(claim).await,
+        }
+    }
+
+    /// Stores the response, with its body if `whole`, if the claim is the last one of the key, or the key is free. Returns
+    /// false if another claim was made.
     pub(super) async fn complete(
         &self,
         claim: &Claim,
         response: &StoredResponse,
+        whole: bool,
     ) -> Result<bool, StoreError> {
-        let Claim { keyed, token, lifetimes } = claim;
         match self {
-            Store::Memory(memory) => {
-                let (now, response) = (Instant::now(), response.clone());
-                Ok(memory.complete(now, keyed.key, keyed.fingerprint, *token, response, lifetimes.ttl))
-            }
-            Store::Shared(shared) => shared.complete(claim, response).await,
+            Store::Memory(memory) => Ok(memory.complete(Instant::now(), claim, response, whole)),
+            Store::Shared(shared) => shared.complete(claim, response, whole).await,
         }
     }
 
@@ -85,7 +89,7 @@ impl Store {
     pub(super) async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         match self {
             Store::Memory(memory) => {
-                memory.release(claim.keyed.key, claim.token);
+                memory.release(claim);
                 Ok(())
             }
             Store::Shared(shared) => shared.release(claim).await,

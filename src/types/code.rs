@@ -87,6 +87,8 @@ codes! {
     InvalidPatch = "invalid-patch", 422, false, "The patch cannot be applied";
     /// The first request with this key still runs.
     IdempotencyInProgress = "idempotency-in-progress", 409, true, "The first request with this key is still running";
+    /// The request that held this key may have been sent, and nobody has its answer.
+    IdempotencyOutcomeUnknown = "idempotency-outcome-unknown", 409, false, "The outcome of the first request with this key is not known";
     /// The key was used for another request.
     IdempotencyKeyReused = "idempotency-key-reused", 422, false, "The key was used for another request";
     /// The record store cannot be reached.

@@ -74,6 +74,12 @@ impl Deadline {
         Deadline { at: Instant::now() + timeout, shutdown: shutdown.clone() }
     }
 
+    /// The same deadline, at `latest` at the latest.
+    #[must_use]
+    pub fn no_later_than(self, latest: Instant) -> Self {
+        Deadline { at: self.at.min(latest), ..self }
+    }
+
     /// Latest time, without regard to shutdown.
     pub fn at(&self) -> Instant {
         self.at

@@ -4,6 +4,7 @@ pub mod bearer;
 pub mod body;
 pub mod build_error;
 pub mod code;
+pub mod continued;
 pub mod deadline;
 pub mod etag;
 pub mod problem;

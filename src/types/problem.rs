@@ -54,6 +54,8 @@ pub struct Problem {
     pub detail: String,
     /// State of the update at the vendor.
     pub applied: Applied,
+    /// True if the same request, with the same key if it has one, may succeed later.
+    pub retryable: bool,
     /// The gateway or the vendor.
     pub answered_by: AnsweredBy,
     /// Members of the body that it is about.
@@ -73,6 +75,7 @@ impl Problem {
             code,
             detail: detail.into(),
             applied: Applied::No,
+            retryable: code.retryable(),
             answered_by: code.answered_by(),
             errors: Vec::new(),
             vendor: None,
@@ -90,6 +93,18 @@ impl Problem {
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// Says that the same request with the same key gets this problem again.
+    #[must_use]
+    pub fn kept_for_key(mut self) -> Self {
+        self.retryable = false;
+        if !self.detail.ends_with(['.', '!', '?']) {
+            self.detail.push('.');
+        }
+        self.detail
+            .push_str(" This answer is kept for the Idempotency-Key; a new key is needed to try again.");
         self
     }
 
@@ -136,7 +151,7 @@ impl Problem {
             detail: &self.detail,
             instance: format_args!("urn:parlance:request:{request_id}"),
             request_id,
-            retryable: self.code.retryable(),
+            retryable: self.retryable,
             update_applied: self.applied.as_str(),
             errors: &self.errors,
             vendor: vendor.map(|part| part.vendor),

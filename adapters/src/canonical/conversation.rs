@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::time::Time;
+use super::warning::WarningCode;
 use crate::json::{Kind, Raw, quote};
 
 /// State of a member in a vendor's answer.
@@ -16,6 +17,17 @@ pub enum Reported<T> {
     Null,
     /// The reported value.
     Value(T),
+}
+
+impl<T> Reported<T> {
+    /// The same state of a value that is derived from this one.
+    pub fn map<U>(&self, derive: impl FnOnce(&T) -> U) -> Reported<U> {
+        match self {
+            Reported::Value(value) => Reported::Value(derive(value)),
+            Reported::Null => Reported::Null,
+            Reported::Absent => Reported::Absent,
+        }
+    }
 }
 
 /// A vendor's member without a canonical place, kept byte for byte under its own name.
@@ -62,6 +74,18 @@ impl Status {
             Status::Other => "other",
         }
     }
+}
+
+/// Conversation that an answer is about, by the id that it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Subject {
+    /// The answer holds no id.
+    #[default]
+    Unnamed,
+    /// The one that was asked for.
+    Asked,
+    /// Another one.
+    Other,
 }
 
 /// Author of a message.
@@ -172,7 +196,7 @@ pub struct Messages<'a> {
 /// Notice about an update that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// Kind of warning.
+    /// Kind of warning: a [`WarningCode`], or the [`FaultCode`](super::FaultCode) of a member that was left out.
     pub code: &'static str,
     /// Canonical member concerned.
     pub pointer: Option<String>,
@@ -183,6 +207,10 @@ pub struct Warning {
 /// A conversation. Adapters name every member, so that the compiler finds each adapter that lacks a new one.
 #[derive(Debug, Clone)]
 pub struct Conversation<'a> {
+    /// Conversation that the answer is about.
+    pub subject: Subject,
+    /// True if the members are those that were set, because the answer confirms them without the conversation.
+    pub is_confirmation: bool,
     /// Title, as a JSON string.
     pub title: Reported<Raw<'a>>,
     /// State.
@@ -218,14 +246,15 @@ pub struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
+    /// True for the whole conversation that was asked for, as the vendor reports it after the call.
+    pub fn is_whole(&self) -> bool {
+        let is_pending = || self.warnings.iter().any(|it| it.code == WarningCode::Accepted.as_str());
+        self.subject == Subject::Asked && !self.is_confirmation && !is_pending()
+    }
+
     /// Estimated growth of the JSON text over the vendor's, in bytes; a capacity hint.
     pub fn added(&self) -> usize {
         512 + 64 * self.messages.as_ref().map_or(0, |messages| messages.items.len())
-    }
-
-    /// True if the vendor reported the whole conversation.
-    pub fn is_whole(&self) -> bool {
-        true
     }
 
     /// Appends the JSON text. `id` is the canonical id; `more` are warnings from elsewhere. Returns the length of `out`

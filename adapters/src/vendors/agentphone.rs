@@ -40,12 +40,14 @@ static SPEC: Spec = Spec {
             Row {
                 field: Field::Context,
                 wire: "metadata",
+                reported: "metadata",
                 conversion: Conversion::Object,
                 null: NullHandling::Sent,
             },
             Row {
                 field: Field::Title,
                 wire: "group_name",
+                reported: "groupName",
                 conversion: Conversion::Text { max: None },
                 null: NullHandling::Sent,
             },
@@ -111,6 +113,8 @@ impl Adapter for AgentPhone {
             reading::oldest_first(messages);
         }
         Ok(Conversation {
+            subject: unmapped.subject,
+            is_confirmation: false,
             title,
             status: Reported::Absent,
             archived: Reported::Absent,
@@ -125,7 +129,7 @@ impl Adapter for AgentPhone {
             last_message_at,
             message_count,
             messages,
-            vendor_data: unmapped.0,
+            vendor_data: unmapped.members,
             warnings: Vec::new(),
         })
     }
@@ -136,7 +140,7 @@ fn message<'a>(
     unmapped: &mut Unmapped<'a>,
     all: &mut Messages<'a>,
 ) -> Result<Message<'a>, JsonError> {
-    let (start, first_file) = (unmapped.0.len(), all.attachments.len());
+    let (start, first_file) = (unmapped.members.len(), all.attachments.len());
     let (mut id, mut role, mut text, mut created_at) =
         (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
     let (mut single, mut urls) = (None, Vec::new());
@@ -184,6 +188,6 @@ fn message<'a>(
         text,
         created_at,
         attachments: first_file..all.attachments.len(),
-        unmapped: start..unmapped.0.len(),
+        unmapped: start..unmapped.members.len(),
     })
 }

@@ -12,13 +12,12 @@ use http::Response;
 use crate::adapter::Adapter;
 use crate::call::{DecodeContext, DecodeError};
 use crate::canonical::{Contact, Conversation, Field, Message, Messages, RawMember, Reported, Role, Time};
-use crate::classify::into_failure;
-use crate::failure::{FailureKind, VendorError};
 use crate::json::{JsonError, Kind, Reader, unescape};
 use crate::reading::{self, Unmapped, object};
 use crate::spec::{
     Conversion, Credential, Endpoint, Example, NullHandling, Row, SettingPlacement, Spec, VendorSetting,
 };
+use crate::trust;
 
 const REPORTED: &[&str] = &["archived", "important", "contact", "created_at", "messages"];
 
@@ -39,18 +38,21 @@ static SPEC: Spec = Spec {
             Row {
                 field: Field::Contact,
                 wire: "contact_id",
-                conversion: Conversion::Id { min: 0, max: None },
+                reported: "contact_id",
+                conversion: Conversion::Id { min: 0, max: None, prefix: "" },
                 null: NullHandling::Refused,
             },
             Row {
                 field: Field::Archived,
                 wire: "archive",
+                reported: "archived",
                 conversion: Conversion::Flag,
                 null: NullHandling::Refused,
             },
             Row {
                 field: Field::Important,
                 wire: "important",
+                reported: "important",
                 conversion: Conversion::Flag,
                 null: NullHandling::Refused,
             },
@@ -92,7 +94,7 @@ impl Adapter for Chatling {
                     let value = reader.raw()?;
                     match value.as_str().as_deref() {
                         Some("success") => {}
-                        Some("error") => failed = true,
+                        _ if trust::says_error(value) => failed = true,
                         _ => envelope.keep(key, value),
                     }
                 }
@@ -106,22 +108,19 @@ impl Adapter for Chatling {
         reader.end()?;
 
         if failed {
-            return Err(DecodeError::Failed(into_failure(
-                VendorError::read(reply.body()),
-                &SPEC,
-                FailureKind::Rejected,
-            )));
+            return Err(trust::refusal(&SPEC, reply));
         }
         let mut conversation =
             conversation.ok_or_else(|| DecodeError::Invalid("'data' holds no conversation".to_owned()))?;
         // A name that both the envelope and the conversation have would be repeated: keep the conversation's in `data`.
         let name = |member: &RawMember<'a>| unescape(member.name);
         let own: HashSet<_> = conversation.vendor_data.iter().map(name).collect();
-        if envelope.0.iter().any(|member| own.contains(&name(member))) {
+        if envelope.members.iter().any(|member| own.contains(&name(member))) {
+            trust::refuse_error(&SPEC, cx, reply, &conversation)?;
             let value = Cow::Owned(object(&conversation.vendor_data));
             conversation.vendor_data = vec![RawMember { name: "data", value }];
         }
-        conversation.vendor_data.append(&mut envelope.0);
+        conversation.vendor_data.append(&mut envelope.members);
         Ok(conversation)
     }
 }
@@ -153,6 +152,8 @@ fn read<'a>(cx: &DecodeContext<'a>, reader: &mut Reader<'a>) -> Result<Conversat
         messages.items.reverse();
     }
     Ok(Conversation {
+        subject: unmapped.subject,
+        is_confirmation: false,
         title: Reported::Absent,
         status: Reported::Absent,
         archived,
@@ -167,7 +168,7 @@ fn read<'a>(cx: &DecodeContext<'a>, reader: &mut Reader<'a>) -> Result<Conversat
         last_message_at: Reported::Absent,
         message_count: Reported::Absent,
         messages,
-        vendor_data: unmapped.0,
+        vendor_data: unmapped.members,
         warnings: Vec::new(),
     })
 }
@@ -177,7 +178,7 @@ fn message<'a>(
     unmapped: &mut Unmapped<'a>,
     _: &mut Messages<'a>,
 ) -> Result<Message<'a>, JsonError> {
-    let start = unmapped.0.len();
+    let start = unmapped.members.len();
     let (mut id, mut role, mut text, mut created_at) =
         (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
@@ -194,5 +195,5 @@ fn message<'a>(
         }
         Ok(())
     })?;
-    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.0.len() })
+    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.members.len() })
 }

@@ -9,7 +9,9 @@ use http::Response;
 
 use crate::adapter::Adapter;
 use crate::call::{DecodeContext, DecodeError};
-use crate::canonical::{Attachment, Conversation, Field, Message, Messages, Reported, Role, Status, Time};
+use crate::canonical::{
+    Attachment, Conversation, Field, Message, Messages, Reported, Role, Status, Subject, Time,
+};
 use crate::failure::VendorError;
 use crate::json::{JsonError, Kind, Raw, Reader};
 use crate::reading::{self, Unmapped};
@@ -31,18 +33,21 @@ static SPEC: Spec = Spec {
             Row {
                 field: Field::Context,
                 wire: "metadata",
+                reported: "metadata",
                 conversion: Conversion::ObjectOrString,
                 null: NullHandling::Sent,
             },
             Row {
                 field: Field::Title,
                 wire: "title",
+                reported: "title",
                 conversion: Conversion::Text { max: Some(500) },
                 null: NullHandling::Sent,
             },
             Row {
                 field: Field::Instructions,
                 wire: "systemPrompt",
+                reported: "systemPrompt",
                 conversion: Conversion::Text { max: None },
                 null: NullHandling::Sent,
             },
@@ -103,7 +108,7 @@ impl Adapter for Cuadra {
                 "updatedAt" => unmapped.take(&mut updated_at, key, value, Time::read),
                 "status" => state = Some((key, value)),
                 name => {
-                    deleted |= name == "deletedAt" && value.kind() != Kind::Null;
+                    deleted |= name == "deletedAt" && !reading::is_no_time(value);
                     unmapped.keep(key, value);
                 }
             }
@@ -113,17 +118,22 @@ impl Adapter for Cuadra {
 
         let word = state.and_then(|(_, value)| value.as_str());
         let status = match word.as_deref() {
-            _ if deleted => Status::Deleted,
-            Some("error") => Status::Error,
-            _ => Status::Active,
+            // An answer without the id is no chat that could have a status.
+            _ if unmapped.subject == Subject::Unnamed => Reported::Absent,
+            _ if deleted => Reported::Value(Status::Deleted),
+            Some("error") => Reported::Value(Status::Error),
+            _ => Reported::Value(Status::Active),
         };
         // The vendor's word is kept unless it is the canonical word.
-        if let Some((key, value)) = state.filter(|_| word.as_deref() != Some(status.as_str())) {
+        let is_said = |word: &str| matches!(status, Reported::Value(status) if status.as_str() == word);
+        if let Some((key, value)) = state.filter(|_| !word.as_deref().is_some_and(is_said)) {
             unmapped.keep(key, value);
         }
         Ok(Conversation {
+            subject: unmapped.subject,
+            is_confirmation: false,
             title,
-            status: Reported::Value(status),
+            status,
             archived: Reported::Absent,
             important: Reported::Absent,
             tags: Reported::Absent,
@@ -136,7 +146,7 @@ impl Adapter for Cuadra {
             last_message_at: Reported::Absent,
             message_count: Reported::Absent,
             messages,
-            vendor_data: unmapped.0,
+            vendor_data: unmapped.members,
             warnings: Vec::new(),
         })
     }
@@ -147,7 +157,7 @@ fn message<'a>(
     unmapped: &mut Unmapped<'a>,
     all: &mut Messages<'a>,
 ) -> Result<Message<'a>, JsonError> {
-    let (start, first_file) = (unmapped.0.len(), all.attachments.len());
+    let (start, first_file) = (unmapped.members.len(), all.attachments.len());
     let (mut id, mut role, mut text, mut created_at) =
         (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
@@ -172,7 +182,7 @@ fn message<'a>(
         text,
         created_at,
         attachments: first_file..all.attachments.len(),
-        unmapped: start..unmapped.0.len(),
+        unmapped: start..unmapped.members.len(),
     })
 }
 

@@ -11,7 +11,7 @@ use http::Response;
 use crate::adapter::Adapter;
 use crate::body;
 use crate::call::{DecodeContext, DecodeError};
-use crate::canonical::{Conversation, Field, Message, Messages, Reported, Role, Time, Warning};
+use crate::canonical::{Conversation, Field, Message, Messages, Reported, Role, Time, Warning, WarningCode};
 use crate::json::{JsonError, Reader};
 use crate::reading::{self, Unmapped};
 
@@ -29,6 +29,7 @@ static SPEC: Spec = Spec {
         &[Row {
             field: Field::Context,
             wire: "customData",
+            reported: "customData",
             conversion: Conversion::ContextAsText { max_utf16: 3000 },
             null: NullHandling::EmptyText,
         }],
@@ -78,8 +79,8 @@ impl Adapter for Kakiyo {
         })?;
         reader.end()?;
 
-        let mut conversation = reading::confirm(cx);
-        conversation.vendor_data = unmapped.0;
+        let mut conversation = Conversation { subject: unmapped.subject, ..reading::confirm(cx) };
+        conversation.vendor_data = unmapped.members;
         if let Some(sent) = sent_text(cx) {
             if sent.is_empty() {
                 if saved == Some(false) {
@@ -87,14 +88,16 @@ impl Adapter for Kakiyo {
                 }
             } else if saved == Some(false) {
                 conversation.context = Reported::Absent;
-                conversation
-                    .warnings
-                    .push(warning("not-saved", "Kakiyo took the text but says that it stored none."));
+                conversation.warnings.push(warning(
+                    WarningCode::NotSaved,
+                    "Kakiyo took the text but says that it stored none.",
+                ));
             } else if length.is_some_and(|length| length < sent.chars().count()) {
                 // The unit is not documented; fewer than the characters sent is too few in every unit.
-                conversation
-                    .warnings
-                    .push(warning("truncated", "Kakiyo reports fewer characters stored than were sent."));
+                conversation.warnings.push(warning(
+                    WarningCode::Truncated,
+                    "Kakiyo reports fewer characters stored than were sent.",
+                ));
             }
         }
         Ok(conversation)
@@ -126,6 +129,8 @@ impl Adapter for Kakiyo {
             reading::oldest_first(messages);
         }
         Ok(Conversation {
+            subject: unmapped.subject,
+            is_confirmation: false,
             title: Reported::Absent,
             status: Reported::Absent,
             archived: Reported::Absent,
@@ -140,7 +145,7 @@ impl Adapter for Kakiyo {
             last_message_at,
             message_count: Reported::Absent,
             messages,
-            vendor_data: unmapped.0,
+            vendor_data: unmapped.members,
             warnings: Vec::new(),
         })
     }
@@ -151,7 +156,7 @@ fn message<'a>(
     unmapped: &mut Unmapped<'a>,
     _: &mut Messages<'a>,
 ) -> Result<Message<'a>, JsonError> {
-    let start = unmapped.0.len();
+    let start = unmapped.members.len();
     let (mut id, mut role, mut text, mut created_at) =
         (Reported::Absent, Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
@@ -165,7 +170,7 @@ fn message<'a>(
         }
         Ok(())
     })?;
-    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.0.len() })
+    Ok(Message { id, role, text, created_at, attachments: 0..0, unmapped: start..unmapped.members.len() })
 }
 
 /// Text that was sent, if the update set the context.
@@ -177,6 +182,7 @@ fn sent_text<'a>(cx: &DecodeContext<'a>) -> Option<std::borrow::Cow<'a, str>> {
     }
 }
 
-fn warning(code: &'static str, detail: &str) -> Warning {
-    Warning { code, pointer: Some(Field::Context.pointer().to_owned()), detail: detail.to_owned() }
+fn warning(code: WarningCode, detail: &str) -> Warning {
+    let pointer = Some(Field::Context.pointer().to_owned());
+    Warning { code: code.as_str(), pointer, detail: detail.to_owned() }
 }

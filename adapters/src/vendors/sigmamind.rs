@@ -32,13 +32,15 @@ static SPEC: Spec = Spec {
             Row {
                 field: Field::Context,
                 wire: "dynamicVariables",
+                reported: "dynamicVariables",
                 conversion: Conversion::Object,
                 null: NullHandling::Refused,
             },
             Row {
                 field: Field::Agent,
                 wire: "agentId",
-                conversion: Conversion::Id { min: 1, max: Some(64) },
+                reported: "agent.agentId",
+                conversion: Conversion::Id { min: 1, max: Some(64), prefix: "agent_" },
                 null: NullHandling::Refused,
             },
         ],
@@ -96,6 +98,8 @@ impl Adapter for SigmaMind {
         })?;
         reader.end()?;
         Ok(Conversation {
+            subject: unmapped.subject,
+            is_confirmation: false,
             title: Reported::Absent,
             status,
             archived: Reported::Absent,
@@ -110,7 +114,7 @@ impl Adapter for SigmaMind {
             last_message_at: Reported::Absent,
             message_count: Reported::Absent,
             messages,
-            vendor_data: unmapped.0,
+            vendor_data: unmapped.members,
             warnings: Vec::new(),
         })
     }
@@ -138,8 +142,9 @@ fn read_agent<'a>(key: Key<'a>, value: Raw<'a>, unmapped: &mut Unmapped<'a>) -> 
             _ => more.keep(name, value),
         }
     }
-    if !more.0.is_empty() {
-        unmapped.0.push(RawMember { name: key.written(), value: Cow::Owned(object(&more.0)) });
+    if !more.members.is_empty() {
+        let value = Cow::Owned(object(&more.members));
+        unmapped.members.push(RawMember { name: key.written(), value });
     }
     agent
 }
@@ -149,7 +154,7 @@ fn message<'a>(
     unmapped: &mut Unmapped<'a>,
     _: &mut Messages<'a>,
 ) -> Result<Message<'a>, JsonError> {
-    let start = unmapped.0.len();
+    let start = unmapped.members.len();
     let (mut id, mut role, mut text) = (Reported::Absent, Reported::Absent, Reported::Absent);
     reader.object(|key, reader| {
         if key.name() == "content" && reader.peek()? == Kind::Array {
@@ -179,7 +184,7 @@ fn message<'a>(
         text,
         created_at: Reported::Absent,
         attachments: 0..0,
-        unmapped: start..unmapped.0.len(),
+        unmapped: start..unmapped.members.len(),
     })
 }
 

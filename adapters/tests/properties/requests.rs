@@ -195,7 +195,7 @@ fn expected(spec: &Spec, ask: &Wish, name: &str, value: &Tree) -> Vec<(String, &
             let text = value.text().map_or_else(|| value.to_string(), str::to_owned);
             if too_long(text.encode_utf16().count(), Some(max_utf16)) { one("too-long") } else { Vec::new() }
         }
-        (Conversion::Id { min, max }, Tree::Object(members)) => {
+        (Conversion::Id { min, max, .. }, Tree::Object(members)) => {
             let others = members.iter().map(|(name, _)| name).filter(|name| *name != "id");
             let mut faults: Vec<_> = others
                 .map(|other| {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use super::claim::{Lifetimes, StoreError};
 use super::link::StoreConnection;
 use super::running::Running;
+use crate::settings::{self, OnStoreFailure};
 use crate::types::deadline::{Deadline, Expired};
 use lease::{Lease, Leases};
 use local::{Entered, Place, Queues};
@@ -33,6 +34,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_m
 pub struct Turns {
     shared: Arc<Shared>,
     leases: Option<Arc<Leases>>,
+    on_store_failure: OnStoreFailure,
 }
 
 #[derive(Debug, Default)]
@@ -90,20 +92,28 @@ struct Counters {
 struct Waits<'a>(&'a Counters);
 
 impl Turns {
-    /// Prepares turns under the settings' lifetimes; in memory alone without a connection.
-    pub(super) fn new(connection: Option<StoreConnection>, lifetimes: Lifetimes) -> Self {
-        Turns::under(Arc::default(), connection, lifetimes)
+    /// Prepares turns under these settings; in memory alone without a connection.
+    pub(super) fn new(connection: Option<StoreConnection>, settings: &settings::Idempotency) -> Self {
+        Turns::under(Arc::default(), connection, settings)
     }
 
-    /// The same turns under another configuration's store and lifetimes.
-    pub(super) fn carry(&self, connection: Option<StoreConnection>, lifetimes: Lifetimes) -> Self {
-        Turns::under(Arc::clone(&self.shared), connection, lifetimes)
+    /// The same turns under another configuration's store and settings.
+    pub(super) fn carry(
+        &self,
+        connection: Option<StoreConnection>,
+        settings: &settings::Idempotency,
+    ) -> Self {
+        Turns::under(Arc::clone(&self.shared), connection, settings)
     }
 
-    fn under(shared: Arc<Shared>, connection: Option<StoreConnection>, lifetimes: Lifetimes) -> Self {
-        let releases = Arc::clone(&shared.releases);
+    fn under(
+        shared: Arc<Shared>,
+        connection: Option<StoreConnection>,
+        settings: &settings::Idempotency,
+    ) -> Self {
+        let (lifetimes, releases) = (Lifetimes::from(settings), Arc::clone(&shared.releases));
         let leases = connection.map(|connection| Arc::new(Leases { connection, lifetimes, releases }));
-        Turns { shared, leases }
+        Turns { shared, leases, on_store_failure: settings.on_store_failure }
     }
 
     /// Waits, within `deadline`, until the turn of `conversation` has come.
@@ -127,6 +137,25 @@ impl Turns {
             None => None,
         };
         Ok(self.turn(place, lease))
+    }
+
+    /// Waits like [`take`](Turns::take); while the store fails, only in this process where that is allowed: for a
+    /// [`TurnKind::Plain`] update, and with `on_store_failure = "proceed"` for every one.
+    ///
+    /// # Errors
+    ///
+    /// The turn did not come in time, the process shuts down, or the store failed and no turn may be had without it.
+    pub async fn take_if_possible(
+        &self,
+        conversation: &str,
+        kind: TurnKind,
+        deadline: &Deadline,
+    ) -> Result<Turn, TurnError> {
+        let may_proceed = kind == TurnKind::Plain || self.on_store_failure == OnStoreFailure::Proceed;
+        match self.take(conversation, kind, deadline).await {
+            Err(TurnError::Store(_)) if may_proceed => self.take_here(conversation, kind, deadline).await,
+            taken => taken,
+        }
     }
 
     /// Waits for the turn in this process only, without the store: other replicas are not kept out.

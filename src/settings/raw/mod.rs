@@ -164,9 +164,9 @@ pub(crate) struct Idempotency {
     pub(crate) ttl: Time,
     /// File of the authorities that are trusted for a shared store under TLS instead of the system's roots, PEM.
     pub(crate) ca_file: Option<String>,
-    /// Limit of the answers in memory.
+    /// Limit of the keys in memory, about 300 bytes each; every caller has an equal share.
     pub(crate) max_entries: u64,
-    /// Limit of the size of the answers in memory.
+    /// Limit of the size of the answers in memory that are kept with their body; every caller has an equal share.
     pub(crate) max_bytes: Size,
     /// Time after which the key of a replica that died is free. Default: 30s, or 5s more than the longest upstream timeout.
     pub(crate) lease: Option<Time>,
@@ -182,7 +182,7 @@ impl Default for Idempotency {
             store: StoreText::default(),
             ttl: Time::secs(24 * 3600),
             ca_file: None,
-            max_entries: 10_000,
+            max_entries: 1_000_000,
             max_bytes: Size::mib(64),
             lease: None,
             store_timeout: Time(std::time::Duration::from_millis(50)),

@@ -1,0 +1,67 @@
+//! Work that goes on when the request that waits for it is dropped.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+
+/// Future whose work ends even if the future is dropped: a task takes over the rest.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use parlance::types::continued::Continued;
+/// use tokio::sync::oneshot;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (done, seen) = oneshot::channel();
+/// let mut work = Continued::new(async {
+///     tokio::task::yield_now().await;
+///     done.send("done").ok()
+/// });
+/// assert!(tokio::time::timeout(Duration::ZERO, &mut work).await.is_err());
+/// drop(work);
+/// assert_eq!(seen.await, Ok("done"));
+/// # }
+/// ```
+pub struct Continued<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T: Send + 'static> Continued<T> {
+    /// Prepares `work`, which the first poll begins.
+    pub fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Continued(Some(Box::pin(work)))
+    }
+}
+
+impl<T: Send + 'static> Future for Continued<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let polled = work.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Continued<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process ends.
+        if let Some(work) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(work);
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Continued<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Continued").field(&self.0.is_some()).finish()
+    }
+}
