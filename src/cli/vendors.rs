@@ -100,7 +100,11 @@ pub(super) fn json() -> Value {
             "if_match": spec.is_conditional(),
             "idempotency_key": spec.idempotency_key,
             "rate_limit": spec.rate_limit.map(|(requests, seconds)| json!({ "requests": requests, "per_seconds": seconds })),
-            "example": { "id": spec.example.id, "patch": serde_json::from_str::<Value>(spec.example.patch).unwrap_or(Value::Null) },
+            "example": {
+                "id": spec.example.id,
+                "patch": serde_json::from_str::<Value>(spec.example.patch).unwrap_or(Value::Null),
+                "settings": spec.example.settings.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>(),
+            },
         })
     });
     json!({ "vendors": vendors.collect::<Vec<_>>() })

@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 import urllib.request
 from pathlib import Path
@@ -37,7 +36,7 @@ def fetch(url, method="GET", body=None):
 @contextlib.contextmanager
 def running(*arguments):
     """The program, until the block ends; gives the lines of its output."""
-    with subprocess.Popen([PARLANCE, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([PARLANCE, *arguments], env={}, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout
         finally:
@@ -58,7 +57,7 @@ def gateway(vendors):
             fetch(f"{control}/credentials/{name}", "PUT", {"accept": [KEY]})
             config += [f"[upstreams.{name}]", f'vendor = "{name}"', f'base_url = "{urls[name]}"']
             config += [f'credential = {{ value = "{KEY}" }}']
-            config += [f'{key} = "{value}"' for key, value in vendor["example"].get("settings", {}).items()]
+            config += [f'{key} = "{value}"' for key, value in vendor["example"]["settings"].items()]
         text = "\n".join(config) + "\n"
         tomllib.loads(text)
         (WORK / "parlance.toml").write_text(text)
@@ -78,13 +77,16 @@ def gateway(vendors):
 
 
 def do(*command, **options):
-    print("+", *[str(word) for word in command], flush=True)
-    begun = time.monotonic()
+    print("+", *command, flush=True)
     subprocess.run([str(word) for word in command], check=True, **options)
-    print(f"  {time.monotonic() - begun:.1f}s", flush=True)
 
 
-def python(url, document, ids):
+def comparable(vendors):
+    """Ids of conversations whose context can be read back: with the others, a merge and a condition mean nothing."""
+    return [id for id, vendor in vendors.items() if vendor["merge_patch"] and vendor["if_match"]]
+
+
+def python(url, document, vendors):
     generator = Path(sys.executable).parent / "openapi-python-client"
     package = WORK / "python" / "parlance_client"
     shutil.rmtree(package.parent, ignore_errors=True)
@@ -93,10 +95,10 @@ def python(url, document, ids):
     (WORK / "generator.json").write_text('{"post_hooks": []}')
     do(generator, "generate", "--path", document, "--meta", "none", "--output-path", package,
        "--config", WORK / "generator.json", "--fail-on-warning")
-    do(sys.executable, HERE / "check.py", url, *ids, env={**os.environ, "PYTHONPATH": str(package.parent)})
+    do(sys.executable, HERE / "check.py", url, *comparable(vendors), env={**os.environ, "PYTHONPATH": str(package.parent)})
 
 
-def typescript(url, document, ids):
+def typescript(url, document, vendors):
     project = WORK / "typescript"
     project.mkdir(parents=True, exist_ok=True)
     names = ["package.json", "package-lock.json", "tsconfig.json", "check.ts"]
@@ -111,12 +113,20 @@ def typescript(url, document, ids):
     tools = project / "node_modules" / ".bin"
     do(tools / "openapi-typescript", document, "--output", project / "parlance.d.ts", cwd=project)
     do(tools / "tsc", "--project", project, cwd=project)
-    do("node", project / "built" / "check.js", url, *ids, cwd=project)
+    do("node", project / "built" / "check.js", url, *comparable(vendors), cwd=project)
 
 
-def fuzz(url, document, ids):
+def fuzz(url, document, vendors):
     schemathesis = Path(sys.executable).parent / "schemathesis"
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE), "PARLANCE_IDS": "\n".join(ids)}
+    known = {id: [name for name, taken in vendor["members"].items() if taken] for id, vendor in vendors.items()}
+    environment = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "hooks",
+        "PYTHONPATH": str(HERE),
+        "PARLANCE_CONVERSATIONS": json.dumps(known),
+    }
+    # Without the failures of earlier runs, each run is the same.
+    shutil.rmtree(WORK / ".hypothesis", ignore_errors=True)
     do(schemathesis, "--config-file", HERE / "schemathesis.toml", "run", document, "--url", url,
        cwd=WORK, env=environment)
 
@@ -129,9 +139,7 @@ def main():
     with gateway(vendors) as url:
         document = WORK / "openapi.json"
         document.write_bytes(fetch(f"{url}/openapi.json"))
-        # Whose stored context can be read back: to the others a merge means nothing.
-        mergeable = [vendor for vendor in vendors if vendor["merge_patch"] or what is fuzz]
-        what(url, document, [f"{vendor['vendor']}:{vendor['example']['id']}" for vendor in mergeable])
+        what(url, document, {f"{vendor['vendor']}:{vendor['example']['id']}": vendor for vendor in vendors})
 
 
 if __name__ == "__main__":

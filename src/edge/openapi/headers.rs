@@ -75,6 +75,10 @@ const ALL: &[Header] = &[
     text("Accept-Encoding", "identity", "The content codings of request bodies: none."),
 ];
 
+/// Headers that are always there where a response names them.
+const REQUIRED: [&str; 6] =
+    ["X-Request-Id", "Server-Timing", "Cache-Control", "Allow", "Accept-Patch", "WWW-Authenticate"];
+
 /// Definition of each header.
 pub(super) fn components() -> Value {
     let definition = |header: &Header| {
@@ -83,7 +87,8 @@ pub(super) fn components() -> Value {
             schema.extend(header.pattern.map(|pattern| ("pattern".to_owned(), json!(pattern))));
         }
         let example = if header.kind == "integer" { json!(2) } else { json!(header.example) };
-        json!({ "description": header.about, "schema": schema, "example": example })
+        let required = REQUIRED.contains(&header.name);
+        json!({ "description": header.about, "required": required, "schema": schema, "example": example })
     };
     Value::Object(ALL.iter().map(|header| (header.name.to_owned(), definition(header))).collect())
 }

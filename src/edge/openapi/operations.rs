@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::requests;
 use super::responses::{Kind, response, with_problems};
 
+/// Pattern of `*` or a list of entity tags.
+const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$"#;
+
 /// Every path with its operations.
 pub(super) fn paths() -> Value {
     json!({
@@ -71,13 +74,13 @@ pub(super) fn parameters() -> Value {
         "If-Match": {
             "name": "If-Match", "in": "header",
             "description": "The tag of the conversation that the update is meant for, or a list of tags, or `*` for any that exists. With another tag the answer is `precondition-failed`. On an update, `If-None-Match` and `If-Unmodified-Since` are refused.",
-            "schema": { "type": "string" },
+            "schema": { "type": "string", "minLength": 1, "pattern": TAGS },
             "example": "\"5d41402abc4b2a76\"",
         },
         "If-None-Match": {
             "name": "If-None-Match", "in": "header",
             "description": "The tag that the caller has, or a list of tags, or `*`. If one of them is current the answer is 304.",
-            "schema": { "type": "string" },
+            "schema": { "type": "string", "minLength": 1, "pattern": TAGS },
             "example": "\"5d41402abc4b2a76\"",
         },
         "X-Request-Id": {
