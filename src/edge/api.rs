@@ -270,8 +270,7 @@ fn explained(
     }
     let is_usable = |upstream: &Upstream| callers::authorize_upstream(caller, upstream).is_ok();
     if let Some(hint) = snapshot.routes.unknown_prefix(segment, is_usable) {
-        problem.detail.push(' ');
-        problem.detail.push_str(&hint);
+        problem.say(&hint);
         problem.detail.push_str(&match by {
             Some(by) => Cow::Owned(format!(
                 ", so the whole was taken for the vendor's id; the upstream was chosen by {}.",

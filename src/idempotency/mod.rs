@@ -63,7 +63,7 @@ impl Idempotency {
     pub fn new(settings: &settings::Idempotency, callers: usize) -> Result<Self, BuildError> {
         let store = Store::new(settings, callers)?;
         Ok(Idempotency {
-            turns: Turns::new(store.connection(), settings),
+            turns: Turns::new(store.connection(), Lifetimes::from(settings), settings.on_store_failure),
             store: Arc::new(store),
             settings: settings.clone(),
             callers,
@@ -79,7 +79,11 @@ impl Idempotency {
             if previous.store.is_at(&self.settings) { Arc::clone(&previous.store) } else { self.store };
         store.limit(&self.settings, self.callers);
         Idempotency {
-            turns: previous.turns.carry(store.connection(), &self.settings),
+            turns: previous.turns.carry(
+                store.connection(),
+                Lifetimes::from(&self.settings),
+                self.settings.on_store_failure,
+            ),
             store,
             settings: self.settings,
             callers: self.callers,

@@ -100,12 +100,15 @@ impl Problem {
     #[must_use]
     pub fn kept_for_key(mut self) -> Self {
         self.retryable = false;
-        if !self.detail.ends_with(['.', '!', '?']) {
-            self.detail.push('.');
-        }
-        self.detail
-            .push_str(" This answer is kept for the Idempotency-Key; a new key is needed to try again.");
+        self.say("This answer is kept for the Idempotency-Key; a new key is needed to try again.");
         self
+    }
+
+    /// Adds a sentence to the detail, which may end with a vendor's text.
+    pub fn say(&mut self, sentence: &str) {
+        let end = if self.detail.ends_with(['.', '!', '?']) { " " } else { ". " };
+        self.detail.push_str(end);
+        self.detail.push_str(sentence);
     }
 
     /// Sets `Retry-After`, in seconds.

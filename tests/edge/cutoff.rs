@@ -68,7 +68,8 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
         bench.fault(&rule.to_string()).await;
         let id = format!("sales:{case}");
         waiting.push((case, begin(&gateway, &patch(&id, "", BODY)).await, (status, code, applied)));
-        let keyed = patch(&id, &format!("Idempotency-Key: {case}\r\n"), BODY);
+        // Another conversation: updates of one take turns.
+        let keyed = patch(&format!("{id}-keyed"), &format!("Idempotency-Key: {case}\r\n"), BODY);
         waiting.push((case, begin(&gateway, &keyed).await, (status, code, applied)));
     }
     // Read, and not yet written.
@@ -87,7 +88,7 @@ async fn at_the_limit_everything_is_answered_with_what_is_known() {
     let http2 = tokio::spawn(connection);
     let mut streams = Vec::new();
     for (case, _, status, code, applied) in CASES {
-        let request = http::Request::patch(format!("http://gateway/conversations/sales:{case}"))
+        let request = http::Request::patch(format!("http://gateway/conversations/sales:{case}-2"))
             .header("content-type", "application/json")
             .body(Full::new(bytes::Bytes::from_static(BODY.as_bytes())))
             .unwrap();
@@ -236,7 +237,7 @@ async fn the_records_say_what_was_said() {
         conns.push(conn);
     }
     // And one whose caller does not wait for the end.
-    let gone = patch(ID, "Idempotency-Key: gone\r\n", BODY);
+    let gone = patch("sales:another", "Idempotency-Key: gone\r\n", BODY);
     bench.fault(r#"{"vendor":"kakiyo","mode":"hang","apply":true}"#).await;
     bench.reached("kakiyo", 1).await;
     let mut conn = Connection::open(leaving.api).await.unwrap();

@@ -110,14 +110,15 @@ async fn memory_is_bounded_by_what_may_be_in_flight() {
 
     let (begin, end) = (r#"{"context":{"a":""#, r#""}}"#);
     let body = format!("{begin}{}{end}", "b".repeat(MAX_BODY - begin.len() - end.len()));
-    let large = patch("heavy:c", "", &body);
+    // A conversation for each: updates of one take turns.
+    let large = |place: usize| patch(&format!("heavy:c{place}"), "", &body);
     let (mut served, mut refused) = (0, 0);
     for _ in 0..rounds {
         heavy.go_on.send_replace(false);
         let asked = heavy.asked.load(SeqCst);
         let mut conns = Vec::new();
-        for _ in 0..PLACES {
-            let mut conn = Connection::open(program.api).await.unwrap();
+        for place in 0..PLACES {
+            let (mut conn, large) = (Connection::open(program.api).await.unwrap(), large(place));
             conn.write(&large[..large.len() - 1]).await.unwrap();
             conns.push(conn);
         }
@@ -127,13 +128,13 @@ async fn memory_is_bounded_by_what_may_be_in_flight() {
         for _ in 0..4 * PLACES {
             let mut conn = Connection::open(program.api).await.unwrap();
             // It may be reset while it still sends.
-            if let Ok(answer) = conn.exchange(&large).await {
+            if let Ok(answer) = conn.exchange(&large(0)).await {
                 assert_eq!(answer.code(), "overloaded");
                 refused += 1;
             }
         }
         for conn in &mut conns {
-            conn.write(&large[large.len() - 1..]).await.unwrap();
+            conn.write(b"}").await.unwrap();
         }
         eventually("the vendor is asked", async || heavy.asked.load(SeqCst) == asked + PLACES).await;
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -107,15 +107,17 @@ async fn paused(longer: Duration) -> Option<Vec<String>> {
 
     let begun = Instant::now();
     let mut waits = Vec::new();
-    for _ in 0..WAITING {
-        waits.push(begin(&patch("sales:waits", "", body)).await);
+    // A conversation for each: updates of one take turns.
+    for number in 0..WAITING {
+        waits.push(begin(&patch(&format!("sales:waits-{number}"), "", body)).await);
     }
     let mut late = Vec::new();
-    for _ in 0..2 {
-        late.push(("a handshake", begin(&patch("slow:c", "", body)).await));
+    for number in 0..2 {
+        late.push(("a handshake", begin(&patch(&format!("slow:c-{number}"), "", body)).await));
     }
-    for _ in 0..LIMITED {
-        late.push(("a pause between attempts", begin(&patch("limited:limits", "", body)).await));
+    for number in 0..LIMITED {
+        let id = format!("limited:limits-{number}");
+        late.push(("a pause between attempts", begin(&patch(&id, "", body)).await));
     }
     let merge = String::from_utf8(patch("sms:conv_def456", "", r#"{"context":{"a":"b"}}"#)).unwrap();
     let merge = merge.replace("application/json", "application/merge-patch+json");

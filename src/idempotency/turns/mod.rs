@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use super::claim::{Lifetimes, StoreError};
 use super::link::StoreConnection;
 use super::running::Running;
-use crate::settings::{self, OnStoreFailure};
+use crate::settings::OnStoreFailure;
 use crate::types::deadline::{Deadline, Expired};
 use lease::{Lease, Leases};
 use local::{Entered, Place, Queues};
@@ -98,28 +98,34 @@ struct Counters {
 struct Counted<'a>(&'a AtomicU64);
 
 impl Turns {
-    /// Prepares turns under these settings; in memory alone without a connection.
-    pub(super) fn new(connection: Option<StoreConnection>, settings: &settings::Idempotency) -> Self {
-        Turns::under(Arc::default(), connection, settings)
+    /// Prepares turns; in memory alone without a connection.
+    pub(super) fn new(
+        connection: Option<StoreConnection>,
+        lifetimes: Lifetimes,
+        on_store_failure: OnStoreFailure,
+    ) -> Self {
+        Turns::under(Arc::default(), connection, lifetimes, on_store_failure)
     }
 
     /// The same turns under another configuration's store and settings.
     pub(super) fn carry(
         &self,
         connection: Option<StoreConnection>,
-        settings: &settings::Idempotency,
+        lifetimes: Lifetimes,
+        on_store_failure: OnStoreFailure,
     ) -> Self {
-        Turns::under(Arc::clone(&self.shared), connection, settings)
+        Turns::under(Arc::clone(&self.shared), connection, lifetimes, on_store_failure)
     }
 
     fn under(
         shared: Arc<Shared>,
         connection: Option<StoreConnection>,
-        settings: &settings::Idempotency,
+        lifetimes: Lifetimes,
+        on_store_failure: OnStoreFailure,
     ) -> Self {
-        let (lifetimes, releases) = (Lifetimes::from(settings), Arc::clone(&shared.releases));
+        let releases = Arc::clone(&shared.releases);
         let leases = connection.map(|connection| Arc::new(Leases { connection, lifetimes, releases }));
-        Turns { shared, leases, on_store_failure: settings.on_store_failure }
+        Turns { shared, leases, on_store_failure }
     }
 
     /// Waits, within `deadline`, until the turn of `conversation` has come.

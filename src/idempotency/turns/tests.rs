@@ -11,7 +11,7 @@ type Taking<'a> = Pin<Box<dyn Future<Output = Result<Turn, TurnError>> + Send + 
 
 fn in_memory() -> Turns {
     let second = Duration::from_secs(1);
-    Turns::new(None, Lifetimes { ttl: second, lease: second, store_timeout: second })
+    Turns::new(None, Lifetimes { ttl: second, lease: second, store_timeout: second }, OnStoreFailure::Refuse)
 }
 
 fn long() -> Deadline {
@@ -165,7 +165,7 @@ async fn waiting_ends_with_the_deadline_and_with_the_process() {
 async fn other_settings_keep_the_queues() {
     let (turns, deadline) = (in_memory(), long());
     let lifetimes = Lifetimes { ttl: Duration::ZERO, lease: Duration::ZERO, store_timeout: Duration::ZERO };
-    let reloaded = turns.carry(None, lifetimes);
+    let reloaded = turns.carry(None, lifetimes, OnStoreFailure::Refuse);
     let turn = turns.take("c", Context, &deadline).await.unwrap();
     let mut taking = take(&reloaded, Context, &deadline);
     assert!(come(&mut taking).is_none());

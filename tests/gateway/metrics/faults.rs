@@ -156,8 +156,11 @@ fn an_upstream_that_cannot_be_reached() {
     // So many further attempts at a time are more than the budget has.
     let before = scrape(&rig);
     thread::scope(|scope| {
-        for _ in 0..24 {
-            scope.spawn(|| ask(&rig, &Request::patch(ID, BODY), 502));
+        for number in 0..24 {
+            // A conversation for each: updates of one take turns.
+            let request = Request::patch(&format!("{ID}{number}"), BODY);
+            let rig = &rig;
+            scope.spawn(move || ask(rig, &request, 502));
         }
     });
     let wrong = moved(&before, &scrape(&rig), &[("parlance_upstream_retries_over_budget_total", &[], 0.0)]);

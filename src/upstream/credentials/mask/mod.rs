@@ -144,7 +144,7 @@ impl Reading<'_> {
         (matters.then_some(behind.into()), end)
     }
 
-    /// Where an occurrence can begin that goes on with the escape at `at` as its first one.
+    /// Start of the earliest occurrence whose first escape is the one at `at`.
     fn first_literal(&self, from: usize, at: usize, first: u32) -> usize {
         let before = |at: usize| at.checked_sub(1).and_then(|at| self.text.get(at)).copied();
         let mut next = u8::try_from(first).unwrap_or_default();
@@ -193,10 +193,10 @@ impl Reading<'_> {
         for index in 0..self.mask.forms.match_len(state) {
             let length = self.mask.forms.pattern_len(self.mask.forms.match_pattern(state, index));
             let first = count.checked_sub(length).and_then(|at| self.starts.get(at % self.mask.longest));
-            if let Some(start) = first {
-                if length >= WHOLE_WORD || (ends_before(self.text, *start) && begins_behind(self.text, end)) {
-                    self.found.push(Span { start: *start, end });
-                }
+            if let Some(start) = first
+                && (length >= WHOLE_WORD || (ends_before(self.text, *start) && begins_behind(self.text, end)))
+            {
+                self.found.push(Span { start: *start, end });
             }
         }
     }
