@@ -218,8 +218,9 @@ fn erroneous(value: Raw<'_>, any_part: bool) -> Option<Raw<'_>> {
     parts.chain(value.items()).find_map(|part| erroneous(part, any_part))
 }
 
-/// The JSON value that a body consists of.
+/// The JSON value that a body consists of. A byte order mark before it makes no conversation, but hides no error.
 fn whole(body: &[u8]) -> Option<Raw<'_>> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let mut reader = Reader::lenient(body).ok()?;
     let value = reader.raw().ok()?;
     reader.end().ok().map(|()| value)
