@@ -61,8 +61,14 @@ fn shape(spec: &Spec, reply: &Response<Bytes>, conversation: &Conversation<'_>) 
     let is_asked = conversation.subject == Subject::Asked;
     // A conversation of such a vendor may well be in error.
     let has_status = is_asked && spec.read_members.contains(&"status");
+    // Most names are told apart by their first byte; an escape may stand for any.
+    let may_be_sign = |name: &str| {
+        let first = name.bytes().next().unwrap_or_default();
+        first == b'\\' || b"cehos".contains(&first.to_ascii_lowercase())
+    };
     let members = conversation.vendor_data.iter();
     let found = members
+        .filter(|member| may_be_sign(member.name))
         .filter_map(|member| sign(&unescape(member.name), Raw::trusted(&member.value), is_asked, has_status));
     let status =
         (!has_status && conversation.status == Reported::Value(Status::Error)).then_some(Shape::Error);
@@ -212,8 +218,9 @@ fn erroneous(value: Raw<'_>, any_part: bool) -> Option<Raw<'_>> {
     parts.chain(value.items()).find_map(|part| erroneous(part, any_part))
 }
 
-/// The JSON value that a body consists of.
+/// The JSON value that a body consists of. A byte order mark before it makes no conversation, but hides no error.
 fn whole(body: &[u8]) -> Option<Raw<'_>> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let mut reader = Reader::lenient(body).ok()?;
     let value = reader.raw().ok()?;
     reader.end().ok().map(|()| value)

@@ -41,16 +41,13 @@ impl<'a> Reader<'a> {
         Ok(Reader { names: Vec::with_capacity(NAMES), ..Reader::over(utf8(bytes)?, true) })
     }
 
-    /// Reader for vendors' answers, which may contain lone surrogates, such as an emoji cut in half, and may begin with
-    /// a byte order mark (RFC 8259, section 8.1).
+    /// Reader for vendors' answers, which may contain lone surrogates, such as an emoji cut in half.
     ///
     /// # Errors
     ///
     /// Fails if the bytes are not UTF-8.
     pub fn lenient(bytes: &'a [u8]) -> Walk<Self> {
-        let text = utf8(bytes)?;
-        let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        Ok(Reader { at, names: Vec::with_capacity(NAMES), ..Reader::over(text, false) })
+        Ok(Reader { names: Vec::with_capacity(NAMES), ..Reader::over(utf8(bytes)?, false) })
     }
 
     pub(super) fn over(text: &'a str, strict: bool) -> Self {

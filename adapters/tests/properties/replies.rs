@@ -463,7 +463,7 @@ fn what_is_no_object_is_no_conversation() {
             "7".to_owned(),
             "NaN".to_owned(),
             "<html></html>".to_owned(),
-            format!("\u{FEFF}\u{FEFF}{told}"),
+            format!("\u{FEFF}{told}"),
             format!("{told}{told}"),
             format!("{told} trailing"),
             format!("{}{}", told, "\0"),

@@ -579,6 +579,8 @@ fn an_error_in_a_success_has_its_words() {
             r#"{"status":"success","message":"ok","data":{"status":"failed","message":"Conversation is locked","code":"LOCKED"}}"#,
             "\u{FEFF}{\"ok\":false,\"message\":\"Conversation is locked\",\"code\":\"LOCKED\"}",
             r#"[{"error":{"message":"Conversation is locked","code":"LOCKED"}}]"#,
+            r#"{"\u0065rror":{"message":"Conversation is locked","code":"LOCKED"}}"#,
+            r#"{"stat\u0075sCode":500,"message":"Conversation is locked","code":"LOCKED"}"#,
         ] {
             let known = conversation(&decoder, &decoder.sample());
             if told.contains("\"data\"") && known.is_empty() {
