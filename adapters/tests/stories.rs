@@ -174,6 +174,18 @@ fn answered(
             Outcome::Conversation(Tree::parse(&out).map_err(|e| format!("is answered by no JSON: {e}"))?)
         }
         Err(DecodeError::Invalid(_)) => Outcome::problem(502, "vendor-invalid-response"),
+        Err(DecodeError::Failed(failure)) if !cx.is_update() => {
+            // A read that is an error has failed, whatever the error is about.
+            let Outcome::Problem { vendor_error, .. } = failed(failure) else {
+                panic!("a failure is a problem")
+            };
+            Outcome::Problem {
+                status: 502,
+                code: "vendor-invalid-response",
+                vendor_error,
+                errors: Vec::new(),
+            }
+        }
         Err(DecodeError::Failed(failure)) => failed(failure),
     })
 }

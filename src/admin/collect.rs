@@ -11,6 +11,7 @@ use prometheus_client::registry::Unit;
 use super::sheet::MetricsWriter;
 use super::vitals::{RuntimeState, RuntimeStats};
 use crate::gateway::snapshot::Snapshot;
+use crate::idempotency::turns::TurnStats;
 use crate::server::ConnectionStats;
 use crate::upstream::credentials;
 use crate::upstream::{self, CircuitState, Upstream};
@@ -294,7 +295,19 @@ fn idempotency(out: &mut MetricsWriter<'_>, snapshot: &Snapshot) -> fmt::Result 
         None,
         "1 where the shared store could be reached when it was last needed, or none is used.",
         u64::from(stats.connected),
-    )
+    )?;
+    turns(out, &snapshot.idempotency.turns().stats())
+}
+
+fn turns(out: &mut MetricsWriter<'_>, stats: &TurnStats) -> fmt::Result {
+    out.total("parlance_turns_waited", "Updates that waited for their turn.", stats.waited)?;
+    out.total("parlance_turns_busy", "Updates whose turn had not come at their deadline.", stats.busy)?;
+    out.total(
+        "parlance_turns_leases_lost",
+        "Turns whose lease had ended before their update was sent.",
+        stats.lost,
+    )?;
+    out.gauge("parlance_turns_waiting", None, "Updates that wait for their turn.", stats.waiting)
 }
 
 fn configuration(out: &mut MetricsWriter<'_>, snapshot: &Snapshot, stats: &RuntimeStats) -> fmt::Result {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
 use parlance_adapters::canonical::{Conversation, Field, Patch, VENDOR_FIELDS, Warning};
-use parlance_adapters::{Adapter, DecodeContext, EncodeRequest, Encoded, Target, UpstreamCall, decode};
+use parlance_adapters::{DecodeContext, EncodeRequest, Encoded, Target, UpstreamCall, decode};
 
 use self::routing::SelectedBy;
 use crate::idempotency::BeforeSend;
@@ -29,8 +29,8 @@ use crate::types::continued::Continued;
 use crate::types::deadline::Deadline;
 use crate::types::etag::{Condition, ETag};
 use crate::types::problem::Problem;
-use crate::upstream::Upstream;
 use crate::upstream::transport::Reply;
+use crate::upstream::{Slot, Upstream};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -84,6 +84,10 @@ pub struct Answer {
 }
 
 impl Outcome {
+    fn unsent(problem: Problem) -> Self {
+        Outcome { result: Err(problem), waited: Duration::ZERO }
+    }
+
     /// Producer of the result: the gateway or the vendor.
     pub fn answered_by(&self) -> AnsweredBy {
         self.result.as_ref().map_or_else(|problem| problem.answered_by, |_| AnsweredBy::Vendor)
@@ -154,13 +158,20 @@ impl Prepared {
     /// The vendor's request as canonical JSON; changes nothing. A condition is tested by a read before `deadline`.
     pub async fn dry_run(self, route: SelectedBy, deadline: Deadline) -> Outcome {
         let Prepared { upstream, target, encoded, if_match, traceparent, .. } = self;
-        let mut exchange = Exchange::new(&upstream, &target, traceparent, deadline);
-        let result = match &if_match {
-            Some(condition) => exchange.require(condition).await,
-            None => Ok(()),
-        };
-        let result = result.map(|()| Answer::shown(dry_run::update(&upstream, &target, route, encoded)));
-        Outcome { result, waited: exchange.waited }
+        let mut waited = Duration::ZERO;
+        if let Some(condition) = &if_match {
+            let slot = match upstream.admit() {
+                Ok(slot) => slot,
+                Err(error) => return Outcome::unsent(failures::transport(&upstream, error)),
+            };
+            let mut exchange = Exchange::new(&upstream, &target, slot, traceparent, deadline);
+            let result = exchange.require(condition).await;
+            waited = exchange.waited;
+            if let Err(problem) = result {
+                return Outcome { result: Err(problem), waited };
+            }
+        }
+        Outcome { result: Ok(Answer::shown(dry_run::update(&upstream, &target, route, encoded))), waited }
     }
 
     /// True if the update is sent without waiting for anything before.
@@ -172,22 +183,23 @@ impl Prepared {
     /// condition or the context must be merged.
     pub async fn send(self, turns: &Turns, before_send: BeforeSend, deadline: Deadline) -> Outcome {
         let Prepared { upstream, target, encoded, kind, if_match, traceparent } = self;
+        // Before the turn: updates that wait for it must not fill the gateway.
+        let slot = match upstream.admit() {
+            Ok(slot) => slot,
+            Err(error) => return Outcome::unsent(failures::transport(&upstream, error)),
+        };
         let address = target.address(upstream.settings.vendor.spec(), &upstream.settings.adapter);
         let turn = match turns.take_if_possible(&address, kind, &deadline).await {
             Ok(turn) => turn,
-            Err(error) => {
-                let result = Err(failures::no_turn(&upstream, &error));
-                return Outcome { result, waited: Duration::ZERO };
-            }
+            Err(error) => return Outcome::unsent(failures::no_turn(&upstream, &error)),
         };
         // A holder that was stopped must not send after its lease.
         let deadline = match turn.valid_until() {
             Some(latest) => deadline.no_later_than(latest),
             None => deadline,
         };
-        let mut exchange = Exchange::new(&upstream, &target, traceparent, deadline);
-        let result = exchange.update(encoded, if_match.as_ref(), turn, before_send).await;
-        Outcome { result, waited: exchange.waited }
+        let exchange = Exchange::new(&upstream, &target, slot, traceparent, deadline);
+        exchange.update(encoded, if_match.as_ref(), turn, before_send).await
     }
 }
 
@@ -198,7 +210,11 @@ pub async fn read(
     traceparent: Option<HeaderValue>,
     deadline: Deadline,
 ) -> Outcome {
-    let mut exchange = Exchange::new(upstream, target, traceparent, deadline);
+    let slot = match upstream.admit() {
+        Ok(slot) => slot,
+        Err(error) => return Outcome::unsent(failures::transport(upstream, error)),
+    };
+    let mut exchange = Exchange::new(upstream, target, slot, traceparent, deadline);
     let result = exchange.conversation().await;
     Outcome { result, waited: exchange.waited }
 }
@@ -225,6 +241,7 @@ fn read_request(upstream: &Upstream, target: &Target) -> Result<Request<Bytes>, 
 struct Exchange<'a> {
     upstream: &'a Arc<Upstream>,
     target: &'a Target,
+    slot: Slot,
     traceparent: Option<HeaderValue>,
     deadline: Deadline,
     waited: Duration,
@@ -234,61 +251,76 @@ impl<'a> Exchange<'a> {
     fn new(
         upstream: &'a Arc<Upstream>,
         target: &'a Target,
+        slot: Slot,
         traceparent: Option<HeaderValue>,
         deadline: Deadline,
     ) -> Self {
-        Exchange { upstream, target, traceparent, deadline, waited: Duration::ZERO }
-    }
-
-    fn vendor(&self) -> &'static dyn Adapter {
-        self.upstream.settings.vendor.0
+        Exchange { upstream, target, slot, traceparent, deadline, waited: Duration::ZERO }
     }
 
     async fn update(
-        &mut self,
+        mut self,
         encoded: Encoded,
         if_match: Option<&Condition>,
         mut turn: Turn,
         before_send: BeforeSend,
-    ) -> Result<Answer, Problem> {
-        let upstream = self.upstream;
-        let mut call = match (encoded, if_match) {
-            (Encoded::Ready(call), None) => call,
-            (encoded, if_match) => {
-                let reply = self.read().await.map_err(failures::not_read)?;
-                let stored = self.stored(&reply).map_err(failures::not_read)?;
-                if let Some(condition) = if_match {
-                    self.compare(condition, &stored, &reply)?;
-                }
-                match encoded {
-                    Encoded::Ready(call) => call,
-                    Encoded::NeedsStored(pending) => {
-                        pending.merge(&stored).map_err(|error| failures::validation(upstream, error))?
-                    }
-                }
-            }
+    ) -> Outcome {
+        let call = match self.complete(encoded, if_match).await {
+            Ok(call) => self.clear(&mut turn, before_send).await.map(|()| call),
+            Err(problem) => Err(problem),
         };
-        // The store may have lost the lease meanwhile.
-        if self.waited > CONFIRM_AFTER {
-            turn.confirm().await.map_err(|error| failures::no_turn(upstream, &error))?;
-        }
-        before_send.mark().await?;
+        let mut call = match call {
+            Ok(call) => call,
+            Err(problem) => return Outcome { result: Err(problem), waited: self.waited },
+        };
         let request = self.traced(std::mem::take(&mut call.request));
-        let (upstream, deadline) = (Arc::clone(self.upstream), self.deadline.clone());
+        let Exchange { upstream, target, slot, deadline, waited, .. } = self;
+        let shared = Arc::clone(upstream);
         // A caller that hangs up must not hand the turn on while its update is under way.
         let sent = Continued::new(async move {
-            let sent = upstream.send(request, deadline).await;
+            let sent = shared.send(&slot, request, deadline).await;
             drop(turn);
             sent
         });
         let sent = sent.await;
-        self.waited += sent.waited;
-        let reply = match sent.result {
-            Ok(reply) if reply.response.status().is_success() => reply,
-            Ok(reply) => return Err(failures::vendor(self.upstream, &reply)),
-            Err(error) => return Err(failures::update(failures::transport(self.upstream, error))),
+        let result = match sent.result {
+            Ok(reply) if reply.response.status().is_success() => updated(upstream, target, &call, &reply),
+            Ok(reply) => Err(failures::vendor(upstream, &reply)),
+            Err(error) => Err(failures::update(failures::transport(upstream, error))),
         };
-        self.updated(&call, &reply)
+        Outcome { result, waited: waited + sent.waited }
+    }
+
+    /// Completes the call from the stored conversation, if it needs one.
+    async fn complete(
+        &mut self,
+        encoded: Encoded,
+        if_match: Option<&Condition>,
+    ) -> Result<UpstreamCall, Problem> {
+        let encoded = match (encoded, if_match) {
+            (Encoded::Ready(call), None) => return Ok(call),
+            (encoded, _) => encoded,
+        };
+        let reply = self.read().await.map_err(failures::not_read)?;
+        let stored = self.stored(&reply).map_err(failures::not_read)?;
+        if let Some(condition) = if_match {
+            self.compare(condition, &stored, &reply)?;
+        }
+        match encoded {
+            Encoded::Ready(call) => Ok(call),
+            Encoded::NeedsStored(pending) => {
+                pending.merge(&stored).map_err(|error| failures::validation(self.upstream, error))
+            }
+        }
+    }
+
+    /// Makes sure that the update may be sent, and notes that it is.
+    async fn clear(&self, turn: &mut Turn, before_send: BeforeSend) -> Result<(), Problem> {
+        // The store may have lost the lease during the read.
+        if self.waited > CONFIRM_AFTER {
+            turn.confirm().await.map_err(|error| failures::no_turn(self.upstream, &error))?;
+        }
+        before_send.mark().await
     }
 
     /// Reads the conversation and tests a condition on it.
@@ -320,7 +352,7 @@ impl<'a> Exchange<'a> {
     /// Reads the conversation. A failed read changed nothing.
     async fn read(&mut self) -> Result<Reply, Problem> {
         let request = self.traced(read_request(self.upstream, self.target)?);
-        let sent = self.upstream.send(request, self.deadline.clone()).await;
+        let sent = self.upstream.send(&self.slot, request, self.deadline.clone()).await;
         self.waited += sent.waited;
         let problem = match sent.result {
             Ok(reply) if reply.response.status().is_success() => return Ok(reply),
@@ -343,15 +375,20 @@ impl<'a> Exchange<'a> {
     where
         'a: 'r,
     {
-        decode(self.vendor(), &DecodeContext::of_read(self.target), &reply.response)
+        decode(self.upstream.settings.vendor.0, &DecodeContext::of_read(self.target), &reply.response)
             .map_err(|error| failures::unreadable(self.upstream, reply, error))
     }
+}
 
-    /// The conversation that the reply to an update describes.
-    fn updated(&self, call: &UpstreamCall, reply: &Reply) -> Result<Answer, Problem> {
-        let context = DecodeContext::of_update(self.target, call);
-        let conversation = decode(self.vendor(), &context, &reply.response)
-            .map_err(|error| failures::undecodable(self.upstream, reply, error))?;
-        Ok(Answer::new(self.upstream, self.target, (&conversation, reply), &call.warnings))
-    }
+/// The conversation that the reply to an update describes.
+fn updated(
+    upstream: &Upstream,
+    target: &Target,
+    call: &UpstreamCall,
+    reply: &Reply,
+) -> Result<Answer, Problem> {
+    let context = DecodeContext::of_update(target, call);
+    let conversation = decode(upstream.settings.vendor.0, &context, &reply.response)
+        .map_err(|error| failures::undecodable(upstream, reply, error))?;
+    Ok(Answer::new(upstream, target, (&conversation, reply), &call.warnings))
 }

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::claim::KeyedRequest;
 use crate::types::body::{self, Body};
 use crate::types::code::{Applied, Code};
 use crate::types::problem::{PROXY_STATUS, Problem};
@@ -56,11 +55,11 @@ impl StoredResponse {
     }
 
     /// The response where only its outcome was kept: the conversation's id and a warning, or the problem without its
-    /// details.
-    pub(super) fn without_body(mut self, keyed: &KeyedRequest) -> Self {
+    /// details, for the request of this id.
+    pub(super) fn without_body(mut self, conversation: &str, request_id: &str) -> Self {
         if self.status.is_success() {
             let body = BriefBody {
-                id: &keyed.conversation,
+                id: conversation,
                 warnings: [Warning {
                     code: "body-not-kept",
                     detail: "The update was done and answered; the answer's body is not kept any more. Read the \
@@ -77,7 +76,7 @@ impl StoredResponse {
         let detail = "The details of this answer are not kept any more.";
         let mut problem = Problem::new(self.code.unwrap_or(Code::Internal), detail).kept_for_key();
         problem.applied = self.applied.unwrap_or(Applied::Unknown);
-        (_, _, self.body) = problem.into_parts(keyed.request_id.as_str());
+        (_, _, self.body) = problem.into_parts(request_id);
         self
     }
 }

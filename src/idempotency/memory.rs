@@ -9,28 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::answer::StoredResponse;
 use super::claim::{Claim, ClaimOutcome, StoreError};
-use crate::settings;
 use account::Account;
+pub use account::Limits;
 
 /// Interval at which the records of all callers are searched for expired ones.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Limits of one caller's share.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Keys, those in use included.
-    pub entries: usize,
-    /// Bytes of responses that are kept with their body.
-    pub bytes: usize,
-}
-
-impl Limits {
-    /// Share of each of so many callers; without callers, all requests have one share.
-    pub fn share(settings: &settings::Idempotency, callers: usize) -> Self {
-        let callers = callers.max(1);
-        Limits { entries: (settings.max_entries / callers).max(1), bytes: settings.max_bytes / callers }
-    }
-}
 
 /// Occupancy of the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub use claim::{
     Claim, ClaimOutcome, Fingerprint, FingerprintInput, Key, KeyedRequest, Lifetimes, StoreError, Token,
     digest,
 };
-pub use run::BeforeSend;
+pub use run::{BeforeSend, IdempotentOutcome, Worked};
 pub use stats::Stats;
 
 use std::future::Future;
@@ -36,9 +36,8 @@ use std::time::Duration;
 
 use crate::settings;
 use crate::types::build_error::BuildError;
-use crate::types::code::AnsweredBy;
 use crate::types::problem::Problem;
-use run::Run;
+use run::{Run, Shared};
 use running::Running;
 use stats::Counters;
 use store::Store;
@@ -53,35 +52,6 @@ pub struct Idempotency {
     counters: Arc<Counters>,
     running: Arc<Running>,
     turns: Turns,
-}
-
-/// Result of a keyed request.
-#[derive(Debug)]
-pub enum IdempotentOutcome {
-    /// The update was run by this request.
-    First {
-        /// The response.
-        response: StoredResponse,
-        /// Producer of the response: the gateway or the vendor.
-        answered_by: AnsweredBy,
-        /// Time spent waiting for the vendor.
-        waited: Duration,
-        /// False if the store failed and the request ran without a record: a repetition runs it again.
-        guaranteed: bool,
-    },
-    /// The response that the key's first request was given.
-    Replayed(StoredResponse),
-}
-
-/// Result of an update that ran for a key.
-#[derive(Debug)]
-pub struct Worked {
-    /// The response, ready to be stored, or the problem.
-    pub result: Result<StoredResponse, Problem>,
-    /// Producer of the response: the gateway or the vendor.
-    pub answered_by: AnsweredBy,
-    /// Time spent waiting for the vendor.
-    pub waited: Duration,
 }
 
 impl Idempotency {
@@ -155,7 +125,15 @@ impl Idempotency {
     where
         W: Future<Output = Worked> + Send + 'static,
     {
-        let run = Run::new(self, keyed, sends_at_once);
+        let claim = Claim {
+            keyed,
+            token: Token::random(),
+            lifetimes: Lifetimes::from(&self.settings),
+            sends_at_once,
+        };
+        let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
+        let shared = Shared::new(claim, store, counters, self.settings.on_store_failure);
+        let run = Run::new(shared, Running::enter(&self.running));
         let work = work(run.before_send());
         match tokio::spawn(run.run(timeout, work)).await {
             Ok(outcome) => outcome,

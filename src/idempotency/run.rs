@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::answer::StoredResponse;
-use super::claim::{Claim, ClaimOutcome, Fingerprint, KeyedRequest, Lifetimes, StoreError, Token};
-use super::running::{Running, Ticket};
+use super::claim::{Claim, ClaimOutcome, Fingerprint, StoreError};
+use super::running::Ticket;
 use super::stats::Counters;
 use super::store::Store;
-use super::{Idempotency, IdempotentOutcome, Worked};
 use crate::settings::OnStoreFailure;
 use crate::types::code::{AnsweredBy, Applied, Code};
 use crate::types::problem::Problem;
@@ -27,6 +26,35 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// Time after which no further attempt is made.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
+/// Result of a keyed request.
+#[derive(Debug)]
+pub enum IdempotentOutcome {
+    /// The update was run by this request.
+    First {
+        /// The response.
+        response: StoredResponse,
+        /// Producer of the response: the gateway or the vendor.
+        answered_by: AnsweredBy,
+        /// Time spent waiting for the vendor.
+        waited: Duration,
+        /// False if the store failed and the request ran without a record: a repetition runs it again.
+        guaranteed: bool,
+    },
+    /// The response that the key's first request was given.
+    Replayed(StoredResponse),
+}
+
+/// Result of an update that ran for a key.
+#[derive(Debug)]
+pub struct Worked {
+    /// The response, ready to be stored, or the problem.
+    pub result: Result<StoredResponse, Problem>,
+    /// Producer of the response: the gateway or the vendor.
+    pub answered_by: AnsweredBy,
+    /// Time spent waiting for the vendor.
+    pub waited: Duration,
+}
+
 /// One keyed request. Clones are the same request.
 #[derive(Clone)]
 pub(super) struct Run {
@@ -35,7 +63,8 @@ pub(super) struct Run {
     _ticket: Ticket,
 }
 
-struct Shared {
+/// Parts of a keyed request that its task and its work have in common.
+pub(super) struct Shared {
     claim: Claim,
     store: Arc<Store>,
     counters: Arc<Counters>,
@@ -78,6 +107,15 @@ impl BeforeSend {
 }
 
 impl Shared {
+    pub(super) fn new(
+        claim: Claim,
+        store: Arc<Store>,
+        counters: Arc<Counters>,
+        on_store_failure: OnStoreFailure,
+    ) -> Self {
+        Shared { claim, store, counters, on_store_failure, guaranteed: AtomicBool::new(true) }
+    }
+
     /// Counts a failure of the store. Says if the request may go on without a record.
     fn failed(&self, error: &StoreError) -> Result<(), Problem> {
         self.counters.failed(error);
@@ -101,18 +139,8 @@ impl Shared {
 }
 
 impl Run {
-    pub(super) fn new(idempotency: &Idempotency, keyed: KeyedRequest, sends_at_once: bool) -> Self {
-        let lifetimes = Lifetimes::from(&idempotency.settings);
-        Run {
-            shared: Arc::new(Shared {
-                claim: Claim { keyed, token: Token::random(), lifetimes, sends_at_once },
-                store: Arc::clone(&idempotency.store),
-                counters: Arc::clone(&idempotency.counters),
-                on_store_failure: idempotency.settings.on_store_failure,
-                guaranteed: AtomicBool::new(true),
-            }),
-            _ticket: Running::enter(&idempotency.running),
-        }
+    pub(super) fn new(shared: Shared, ticket: Ticket) -> Self {
+        Run { shared: Arc::new(shared), _ticket: ticket }
     }
 
     /// The note that the work writes, unless the claim says it already.
@@ -138,7 +166,11 @@ impl Run {
             }
             Ok(ClaimOutcome::Done { response, whole, .. }) => {
                 counters.replays.add();
-                let response = if whole { response } else { response.without_body(&claim.keyed) };
+                let keyed = &claim.keyed;
+                let brief = |response: StoredResponse| {
+                    response.without_body(&keyed.conversation, keyed.request_id.as_str())
+                };
+                let response = if whole { response } else { brief(response) };
                 return Ok(IdempotentOutcome::Replayed(response));
             }
             Ok(ClaimOutcome::Running { .. }) => {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Request;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::retry::Retry;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -58,8 +58,14 @@ pub struct Upstream {
     retries: Retries,
     circuit: Circuit,
     bucket: Bucket,
-    permits: Semaphore,
+    slots: Arc<Semaphore>,
     shed: AtomicU64,
+}
+
+/// Place of one update or read among the `max_in_flight` of an upstream, free again when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Result of sending one request, all attempts included.
@@ -74,9 +80,9 @@ pub struct Exchanged {
 /// State of an upstream, and its counters since its construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
-    /// Requests in flight, those in a pause between attempts included.
+    /// Updates and reads in flight, those that wait for their turn or in a pause between attempts included.
     pub in_flight: u64,
-    /// Requests refused because `max_in_flight` were in flight.
+    /// Updates and reads refused because `max_in_flight` were in flight.
     pub shed: u64,
     /// Attempts refused by `rate_limit`.
     pub rate_limited: u64,
@@ -120,7 +126,7 @@ impl Upstream {
             // Innermost: counts the repeat after a 401 too.
             .layer_fn(|inner| Measured { inner, traffic: Arc::clone(&traffic) })
             .service(client.clone());
-        let permits = Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS));
+        let slots = Arc::new(Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)));
         Ok(Upstream {
             name,
             settings,
@@ -132,28 +138,36 @@ impl Upstream {
             retries,
             circuit,
             bucket,
-            permits,
+            slots,
             shed: AtomicU64::new(0),
         })
     }
 
-    /// Sends a request with the gateway's credential and reads the whole response, all before `deadline`. A credential
-    /// that the vendor echoes is removed from the response.
-    pub async fn send(&self, request: Request<Bytes>, deadline: impl Into<Deadline>) -> Exchanged {
-        let started = Instant::now();
-        let result = self.attempts(UpstreamRequest::new(request, deadline)).await;
-        Exchanged { result, waited: started.elapsed() }
+    /// Takes a slot for one update or read. No queue: it would only make every caller slow.
+    ///
+    /// # Errors
+    ///
+    /// `max_in_flight` slots are taken.
+    pub fn admit(&self) -> Result<Slot, TransportError> {
+        Arc::clone(&self.slots).try_acquire_owned().map(|permit| Slot { _permit: permit }).map_err(|_| {
+            self.shed.fetch_add(1, Relaxed);
+            TransportError::full(self.settings.max_in_flight)
+        })
     }
 
-    async fn attempts(&self, request: UpstreamRequest) -> Result<Reply, TransportError> {
-        // One slow vendor must not take all of the gateway. No queue: it would only make every caller slow. The permit is
-        // held during pauses between attempts.
-        let Ok(_permit) = self.permits.try_acquire() else {
-            self.shed.fetch_add(1, Relaxed);
-            return Err(TransportError::full(self.settings.max_in_flight));
-        };
+    /// Sends a request with the gateway's credential and reads the whole response, all before `deadline`. A credential
+    /// that the vendor echoes is removed from the response. The slot is held during pauses between attempts.
+    pub async fn send(
+        &self,
+        _slot: &Slot,
+        request: Request<Bytes>,
+        deadline: impl Into<Deadline>,
+    ) -> Exchanged {
+        let started = Instant::now();
+        let request = UpstreamRequest::new(request, deadline);
         // Outside the circuit and the limit, so that both see every attempt.
-        Retry::new(Policy::new(&self.retries), &self.stack).oneshot(request).await
+        let result = Retry::new(Policy::new(&self.retries), &self.stack).oneshot(request).await;
+        Exchanged { result, waited: started.elapsed() }
     }
 
     /// State and counters of the upstream.
@@ -161,7 +175,7 @@ impl Upstream {
         let (circuit, circuit_opened, circuit_refused) = self.circuit.stats();
         let (connections, connections_failed) = self.client.connections();
         Stats {
-            in_flight: self.settings.max_in_flight.saturating_sub(self.permits.available_permits()) as u64,
+            in_flight: self.settings.max_in_flight.saturating_sub(self.slots.available_permits()) as u64,
             shed: self.shed.load(Relaxed),
             rate_limited: self.bucket.refused(),
             retries: self.retries.stats(),

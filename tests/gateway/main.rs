@@ -20,4 +20,5 @@ mod resources;
 mod routing;
 mod setup;
 mod stories;
+mod trust;
 mod vendors;

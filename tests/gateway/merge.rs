@@ -133,6 +133,66 @@ fn a_failed_read_changes_nothing() {
     rig.finish();
 }
 
+/// Answers to a read that are not the conversation: a merge into them would wipe what is stored.
+fn no_conversations(own: &str, id: &str) -> Vec<(u16, String)> {
+    let with = |more: Value| {
+        let mut told = json!({ own: id, "metadata": { "x": 1 }, "dynamicVariables": { "x": 1 } });
+        told.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        told
+    };
+    let told = [
+        (200, json!({ "error": { "message": "rate limited" } })),
+        (200, json!({ "errors": ["x"] })),
+        (200, json!({ "success": false })),
+        (200, json!({ "ok": false, own: id })),
+        (200, json!({ "status": "error", "message": "x" })),
+        (200, json!({ "statusCode": 500 })),
+        (200, json!({ "status": "503" })),
+        (200, with(json!({ "error": "locked" }))),
+        (200, with(json!({ "status_code": 423 }))),
+        (200, with(json!({ own: "another-1" }))),
+        (200, with(json!({ own: null }))),
+        (200, json!({ "metadata": { "x": 1 }, "dynamicVariables": { "x": 1 } })),
+        (200, json!({})),
+        (200, json!(null)),
+        (200, json!("text")),
+        (200, json!(7)),
+        (200, json!([with(json!({}))])),
+        (201, with(json!({}))),
+        (202, with(json!({}))),
+        (203, with(json!({}))),
+        (206, with(json!({}))),
+        (207, with(json!({}))),
+    ];
+    let told = told.map(|(status, body)| (status, body.to_string()));
+    let blank = [(200, ""), (200, " \r\n"), (200, "\u{feff}"), (204, ""), (202, "")];
+    told.into_iter().chain(blank.map(|(status, body)| (status, body.to_owned()))).collect()
+}
+
+#[test]
+fn a_read_that_is_not_the_conversation_changes_nothing() {
+    let rig = with("[defaults]\nmax_attempts = 1\n");
+    for (upstream, vendor, _) in READABLE {
+        let own = if vendor == "sigmamind" { "chatId" } else { "id" };
+        let id = rig.conversation(vendor);
+        let before = rig.control("GET", &format!("/conversations/{vendor}/{id}"), &Value::Null);
+        for (status, body) in no_conversations(own, &id) {
+            rig.fault(json!({ "vendor": vendor, "method": "GET", "mode": "status", "status": status, "body": body }));
+            let answer = merge(&rig, &format!("{upstream}:{id}"), r#"{"context":{"a":1}}"#);
+            answer.is_problem(502, "vendor-invalid-response");
+            assert_eq!(answer.json()["update_applied"], "no", "{vendor} {status} {body}: {}", answer.text());
+            assert_eq!(methods(&rig, vendor), ["GET"], "{vendor} {status} {body}");
+            if body.contains("rate limited") {
+                assert_eq!(answer.json()["vendor_error"], json!({ "message": "rate limited" }));
+            }
+            rig.clear();
+        }
+        let after = rig.control("GET", &format!("/conversations/{vendor}/{id}"), &Value::Null);
+        assert_eq!(before, after);
+    }
+    rig.finish();
+}
+
 #[test]
 fn a_failed_write_after_the_read_is_told_as_one() {
     let rig = with("[defaults]\nmax_attempts = 1\n");

@@ -294,7 +294,7 @@ async fn no_answer_is_given_before_the_store_has_it() {
     redis.thaw();
     assert_eq!(first.await.status, 200);
     let record: Vec<u8> = redis.ask(&[b"GET", redis.keys()[0].as_bytes()]);
-    assert!(record.starts_with(b"parlance/1 done "));
+    assert!(record.starts_with(b"parlance/2 done "));
 }
 
 #[tokio::test(flavor = "multi_thread")]

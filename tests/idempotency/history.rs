@@ -1,19 +1,11 @@
 //! Histories: the answers of callers, the effects at the vendor, and the check that the two go together.
 //!
-//! A key may have a second effect or a second answer only where its holder was lost: its process was killed or stood
-//! still past the lease while it worked, or was killed before a store that failed had its record.
+//! Whatever is killed or stands still, a key has at most one effect, one answer and one request that got it first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Microseconds since the start.
 pub(crate) type Time = u64;
-
-/// The longest time that a gateway works for a caller that has gone.
-const WORKING: Time = 5_000_000;
-/// The longest time until a gateway finds a store that is back, and the longest time that an answer then waits for
-/// its record.
-const FOUND: Time = 1_000_000;
-const RECORDED: Time = 3_000_000;
 
 /// The update that a request asks for. No two requests that differ have it in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +29,8 @@ pub(crate) enum Outcome {
     Answered { answer: u64, replayed: bool, applied: Applied },
     /// Nothing was done for this request.
     Refused,
+    /// The key's first request may have been done, and its answer is lost.
+    Unknown,
     /// No answer came.
     Lost,
 }
@@ -45,23 +39,9 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Op {
     pub(crate) update: Update,
-    pub(crate) gateway: usize,
     pub(crate) begun: Time,
     pub(crate) ended: Time,
     pub(crate) outcome: Outcome,
-}
-
-/// A failure that hits holders of keys.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Blow {
-    /// A gateway was killed.
-    Killed(usize),
-    /// A gateway stood still past the lease.
-    Stopped(usize),
-    /// The store was away.
-    Away,
-    /// The store was away so long that leases ended before answers could be recorded.
-    AwayTooLong,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +51,6 @@ pub(crate) struct History {
     pub(crate) effects: Vec<Update>,
     /// The last update of each conversation.
     pub(crate) last: BTreeMap<usize, Option<Update>>,
-    pub(crate) blows: Vec<(Blow, Time, Time)>,
 }
 
 impl Op {
@@ -82,39 +61,13 @@ impl Op {
     fn may_have_effect(&self) -> bool {
         match self.outcome {
             Outcome::Answered { applied, .. } => applied != Applied::No,
-            Outcome::Refused => false,
+            Outcome::Refused | Outcome::Unknown => false,
             Outcome::Lost => true,
         }
     }
 }
 
 impl History {
-    /// Tells whether this request may have held its key and lost it.
-    fn is_excused(&self, op: &Op) -> bool {
-        let lost = op.outcome == Outcome::Lost;
-        if !lost && !op.is_first() {
-            return false;
-        }
-        // Nobody knows how long a request without an answer was worked on.
-        let ended = if lost { op.begun + WORKING } else { op.ended };
-        let met = |from: Time, until: Time| op.begun <= until && from <= ended;
-        // The store is away when the answer is there, and the process is killed before it is back.
-        let unrecorded = |killed: Time| {
-            op.ended <= killed
-                && self.blows.iter().any(|(blow, from, until)| {
-                    matches!(blow, Blow::Away | Blow::AwayTooLong)
-                        && met(*from, until + FOUND)
-                        && killed <= until + RECORDED
-                })
-        };
-        self.blows.iter().any(|(blow, from, until)| match *blow {
-            Blow::Killed(gateway) => gateway == op.gateway && (met(*from, *until) || unrecorded(*from)),
-            Blow::Stopped(gateway) => gateway == op.gateway && met(*from, *until),
-            Blow::AwayTooLong => met(*from, *until),
-            Blow::Away => false,
-        })
-    }
-
     /// Everything that must not be.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut ops: BTreeMap<usize, Vec<&Op>> = BTreeMap::new();
@@ -127,48 +80,11 @@ impl History {
         }
         for (key, ops) in &ops {
             let none = Vec::new();
-            for what in self.of_key(ops, effects.get(key).unwrap_or(&none)) {
+            for what in of_key(ops, effects.get(key).unwrap_or(&none)) {
                 wrong.push(format!("key {key}: {what}: {ops:#?}"));
             }
         }
         wrong.extend(self.last.iter().filter_map(|(conversation, last)| self.of_end(*conversation, *last)));
-        wrong
-    }
-
-    fn of_key(&self, ops: &[&Op], effects: &[Update]) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let lost = ops.iter().filter(|op| self.is_excused(op)).count();
-        if effects.len() > 1 + lost {
-            wrong.push(format!("{} effects, {lost} holders were lost", effects.len()));
-        }
-        let firsts = ops.iter().filter(|op| op.is_first()).count();
-        if firsts > 1 + lost {
-            wrong.push(format!("done {firsts} times, {lost} holders were lost"));
-        }
-        let (mut answers, mut requests) = (BTreeSet::new(), BTreeSet::new());
-        for op in ops {
-            if let Outcome::Answered { answer, applied, .. } = op.outcome {
-                answers.insert(answer);
-                requests.insert(op.update);
-                if applied == Applied::Yes && !effects.contains(&op.update) {
-                    wrong.push(format!("said to be done, without an effect: {op:?}"));
-                }
-            }
-        }
-        if answers.len() > 1 + lost {
-            wrong.push(format!("{} answers", answers.len()));
-        }
-        if requests.len() > 1 + lost {
-            wrong.push("answered for more than one request".to_owned());
-        }
-        if !answers.is_empty() && firsts == 0 && !ops.iter().any(|op| op.outcome == Outcome::Lost) {
-            wrong.push("an answer that nobody got first".to_owned());
-        }
-        for effect in effects {
-            if !ops.iter().any(|op| op.update == *effect && op.may_have_effect()) {
-                wrong.push(format!("an effect of what was refused: {effect:?}"));
-            }
-        }
         wrong
     }
 
@@ -185,7 +101,7 @@ impl History {
         };
         let may_be_last = |op: &Op| match op.outcome {
             Outcome::Lost | Outcome::Answered { applied: Applied::Unknown, .. } => true,
-            Outcome::Refused | Outcome::Answered { applied: Applied::No, .. } => false,
+            Outcome::Refused | Outcome::Unknown | Outcome::Answered { applied: Applied::No, .. } => false,
             Outcome::Answered { replayed, .. } => {
                 !replayed && !self.ops.iter().filter(done).any(|later| later.begun > op.ended)
             }
@@ -195,6 +111,47 @@ impl History {
         (!at_the_end)
             .then(|| format!("conversation {conversation} says {last:?}, which is not what was last"))
     }
+}
+
+/// Everything about one key that must not be.
+fn of_key(ops: &[&Op], effects: &[Update]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if effects.len() > 1 {
+        wrong.push(format!("{} effects", effects.len()));
+    }
+    let firsts = ops.iter().filter(|op| op.is_first()).count();
+    if firsts > 1 {
+        wrong.push(format!("done {firsts} times"));
+    }
+    let (mut answers, mut requests) = (BTreeSet::new(), BTreeSet::new());
+    for op in ops {
+        if let Outcome::Answered { answer, applied, .. } = op.outcome {
+            answers.insert(answer);
+            requests.insert(op.update);
+            if applied == Applied::Yes && !effects.contains(&op.update) {
+                wrong.push(format!("said to be done, without an effect: {op:?}"));
+            }
+        }
+    }
+    if answers.len() > 1 {
+        wrong.push(format!("{} answers", answers.len()));
+    }
+    if requests.len() > 1 {
+        wrong.push("answered for more than one request".to_owned());
+    }
+    let any_lost = ops.iter().any(|op| op.outcome == Outcome::Lost);
+    if !answers.is_empty() && firsts == 0 && !any_lost {
+        wrong.push("an answer that nobody got first".to_owned());
+    }
+    if !any_lost && ops.iter().any(|op| op.outcome == Outcome::Unknown) && firsts == 0 {
+        wrong.push("nobody knows what came of it, though every request was answered".to_owned());
+    }
+    for effect in effects {
+        if !ops.iter().any(|op| op.update == *effect && op.may_have_effect()) {
+            wrong.push(format!("an effect of what was refused: {effect:?}"));
+        }
+    }
+    wrong
 }
 
 #[cfg(test)]
@@ -207,7 +164,7 @@ mod tests {
     const SECOND: Time = 1_000_000;
 
     fn op(update: Update, begun: Time, outcome: Outcome) -> Op {
-        Op { update, gateway: 0, begun, ended: begun + 10, outcome }
+        Op { update, begun, ended: begun + 10, outcome }
     }
 
     fn first(update: Update, begun: Time, answer: u64) -> Op {
@@ -224,7 +181,7 @@ mod tests {
 
     fn history(ops: &[Op], effects: &[Update], last: Option<Update>) -> History {
         let (ops, effects) = (ops.to_vec(), effects.to_vec());
-        History { ops, effects, last: [(0, last)].into(), blows: Vec::new() }
+        History { ops, effects, last: [(0, last)].into() }
     }
 
     fn objects(history: &History, to: &str) {
@@ -249,46 +206,24 @@ mod tests {
     }
 
     #[test]
-    fn a_second_effect_needs_a_holder_that_was_lost() {
+    fn nothing_excuses_a_second_effect_or_a_second_first() {
         let ops = [op(UPDATE, 0, Outcome::Lost), first(UPDATE, 5 * SECOND, 7)];
-        let mut history = history(&ops, &[UPDATE, UPDATE], Some(UPDATE));
-        objects(&history, "2 effects");
-        for (blow, from, until, is_excuse) in [
-            (Blow::Killed(0), 5, 6, true),
-            (Blow::Killed(1), 5, 6, false),
-            // Long after.
-            (Blow::Killed(0), 60 * SECOND, 61 * SECOND, false),
-            (Blow::Stopped(0), 5, 4 * SECOND, true),
-            (Blow::Stopped(1), 5, 4 * SECOND, false),
-            (Blow::Away, 5, 6, false),
-            (Blow::AwayTooLong, 5, 6, true),
-        ] {
-            history.blows = vec![(blow, from, until)];
-            assert_eq!(history.violations().is_empty(), is_excuse, "{blow:?}");
-        }
-        history.blows = vec![(Blow::Killed(0), 5, 6)];
-        history.effects.push(UPDATE);
-        objects(&history, "3 effects, 1 holders");
-        // What came after the process was gone never reached it.
-        history.effects.pop();
-        history.ops[0].begun = 7;
-        objects(&history, "2 effects");
+        assert_eq!(history(&ops, &[UPDATE], Some(UPDATE)).violations(), Vec::<String>::new());
+        objects(&history(&ops, &[UPDATE, UPDATE], Some(UPDATE)), "2 effects");
+        let ops = [first(UPDATE, 0, 7), first(UPDATE, 5 * SECOND, 7)];
+        objects(&history(&ops, &[UPDATE], Some(UPDATE)), "done 2 times");
     }
 
     #[test]
-    fn an_answer_may_be_lost_with_its_holder_only_while_the_store_is_away() {
-        let ops = [first(UPDATE, 0, 7), first(UPDATE, 5 * SECOND, 8)];
-        let mut history = history(&ops, &[UPDATE, UPDATE], Some(UPDATE));
-        objects(&history, "done 2 times");
-        history.blows = vec![(Blow::Killed(0), SECOND, SECOND + 1)];
-        objects(&history, "done 2 times");
-        history.blows.push((Blow::Away, 5, 6));
-        assert_eq!(history.violations(), Vec::<String>::new());
-        // The store was away before, or was back long before.
-        for (from, killed) in [(20, SECOND), (5, 4 * SECOND)] {
-            history.blows = vec![(Blow::Away, from, from + 1), (Blow::Killed(0), killed, killed + 1)];
-            objects(&history, "done 2 times");
+    fn only_a_lost_request_leaves_an_unknown_outcome() {
+        let lost = [op(UPDATE, 0, Outcome::Lost), op(UPDATE, SECOND, Outcome::Unknown)];
+        for effects in [&[][..], &[UPDATE]] {
+            let history = history(&lost, effects, effects.first().copied());
+            assert_eq!(history.violations(), Vec::<String>::new());
         }
+        objects(&history(&lost[1..], &[], None), "nobody knows");
+        let refused = [op(UPDATE, 0, Outcome::Refused), op(UPDATE, SECOND, Outcome::Unknown)];
+        objects(&history(&refused, &[], None), "nobody knows");
     }
 
     #[test]

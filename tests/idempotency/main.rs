@@ -13,6 +13,7 @@
 
 mod faults;
 mod history;
+mod kills;
 mod memory;
 mod mix;
 mod processes;
@@ -21,5 +22,7 @@ mod records;
 mod relay;
 mod rig;
 mod semantics;
+mod shares;
 mod takeover;
 mod topologies;
+mod truth;

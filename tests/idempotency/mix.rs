@@ -14,7 +14,7 @@ use serde_json::Value;
 use testkit::{Client, NoReply, PATIENCE, Redis, Reply, is_long, record};
 use tokio::task::JoinSet;
 
-use super::history::{Applied, Blow, History, Op, Outcome, Time, Update};
+use super::history::{Applied, History, Op, Outcome, Time, Update};
 use super::processes::Replica;
 use super::rig::{CALLERS, Rig, config_within, request};
 
@@ -74,11 +74,6 @@ impl World {
         u64::try_from(self.start.elapsed().as_micros()).unwrap()
     }
 
-    fn blow(&self, blow: Blow, from: Time) {
-        let until = self.now();
-        self.history.lock().unwrap().blows.push((blow, from, until));
-    }
-
     /// Asks for an update, for at most that long, and notes what came of it.
     async fn ask(&self, caller: &Client, gateway: usize, update: Update, patience: Duration) -> Outcome {
         let address = self.addresses.lock().unwrap()[gateway];
@@ -96,7 +91,7 @@ impl World {
             Ok(Err(NoReply { sent: false })) => Outcome::Refused,
             Ok(Err(NoReply { sent: true })) | Err(_) => Outcome::Lost,
         };
-        let op = Op { update, gateway, begun, ended: self.now(), outcome };
+        let op = Op { update, begun, ended: self.now(), outcome };
         self.history.lock().unwrap().ops.push(op);
         outcome
     }
@@ -133,6 +128,7 @@ fn outcome(reply: &Reply) -> Outcome {
     };
     match reply.code().as_str() {
         "idempotency-key-reused" => Outcome::Refused,
+        "idempotency-outcome-unknown" => Outcome::Unknown,
         // The key is free, or another has it.
         _ if problem["retryable"] == true && applied == Applied::No => Outcome::Refused,
         ""
@@ -207,11 +203,9 @@ async fn strike(world: &World, mut chance: Chance, field: &mut Field, end: Insta
         tokio::time::sleep(chance.between(100, longest_pause)).await;
         let (kind, at) = (next.pop().unwrap_or_else(|| chance.below(4)), chance.below(GATEWAYS));
         let moment = chance.between(100, 400);
-        let from = world.now();
         match kind {
             0 => {
                 field.gateways[at].kill();
-                world.blow(Blow::Killed(at), from);
                 field.gateways[at] = tokio::task::block_in_place(|| Replica::start(&field.config));
                 world.addresses.lock().unwrap()[at] = field.gateways[at].api;
             }
@@ -219,7 +213,6 @@ async fn strike(world: &World, mut chance: Chance, field: &mut Field, end: Insta
                 field.gateways[at].freeze();
                 tokio::time::sleep(if kind == 4 { LEASE + LEASE / 4 } else { moment }).await;
                 field.gateways[at].thaw();
-                stood_still(world, Blow::Stopped(at), from);
             }
             _ => {
                 if kind == 2 {
@@ -230,27 +223,18 @@ async fn strike(world: &World, mut chance: Chance, field: &mut Field, end: Insta
                     tokio::time::sleep(moment).await;
                     field.redis.thaw();
                 }
-                world.blow(Blow::Away, from);
-                stood_still(world, Blow::AwayTooLong, from);
             }
         }
         world.rig.faults_over().await;
     }
 }
 
-/// Notes what may have cost a lease: on a busy machine a moment may be long.
-fn stood_still(world: &World, blow: Blow, from: Time) {
-    if Duration::from_micros(world.now() - from) > LEASE / 4 {
-        world.blow(blow, from);
-    }
-}
-
-/// Every key without an answer is used until it has one.
+/// Every key without an answer is used until it has one, or nobody knows it.
 async fn settle(world: &World) {
     world.rig.faults_over().await;
     let unanswered = {
         let history = world.history.lock().unwrap();
-        let is_answer = |op: &&Op| matches!(op.outcome, Outcome::Answered { .. });
+        let is_answer = |op: &&Op| matches!(op.outcome, Outcome::Answered { .. } | Outcome::Unknown);
         let answered: BTreeSet<usize> =
             history.ops.iter().filter(is_answer).map(|op| op.update.key).collect();
         let used: BTreeSet<usize> = history.ops.iter().map(|op| op.update.key).collect();
@@ -264,7 +248,7 @@ async fn settle(world: &World) {
             .map(|(conversation, variant)| Update { key, conversation, variant });
         for update in updates.iter().cycle() {
             let outcome = world.ask(&caller, key % GATEWAYS, *update, PATIENCE).await;
-            if matches!(outcome, Outcome::Answered { .. }) {
+            if matches!(outcome, Outcome::Answered { .. } | Outcome::Unknown) {
                 break;
             }
             assert!(Instant::now() < end, "key {key} is never answered");

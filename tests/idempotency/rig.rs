@@ -16,6 +16,10 @@ pub(crate) const PATH: &str = "/conversations/sms:conv_def456";
 /// An update of it.
 pub(crate) const BODY: &str = r#"{"context":{"order_id":"A-1"}}"#;
 const VENDOR: &str = "agentphone";
+/// The vendor that takes a key of its own, which its upstream `planning` is at. `again` is the usual vendor with
+/// `retry_unknown`.
+pub(crate) const SAFE_VENDOR: &str = "cuadra";
+pub(crate) const SAFE_ID: &str = "a4f0c0a2-4b1d-4e57-8a2a-0c18f9d4b1e2";
 
 /// The keys of these callers are `crm-key` and `erp-key`.
 pub(crate) const CALLERS: &str = "
@@ -49,6 +53,7 @@ pub(crate) fn config(sandbox: &Sandbox, idempotency: &str, more: &str) -> String
 /// The same, with the time that an update may take.
 pub(crate) fn config_within(sandbox: &Sandbox, timeout: &str, idempotency: &str, more: &str) -> String {
     let (url, key) = (sandbox.url(VENDOR).unwrap(), sandbox.key(VENDOR));
+    let (safe_url, safe_key) = (sandbox.url(SAFE_VENDOR).unwrap(), sandbox.key(SAFE_VENDOR));
     let upstream =
         format!("vendor = \"{VENDOR}\"\nbase_url = \"{url}\"\ncredential = {{ value = \"{key}\" }}\n");
     format!(
@@ -57,6 +62,9 @@ pub(crate) fn config_within(sandbox: &Sandbox, timeout: &str, idempotency: &str,
          [defaults]\nmax_attempts = 1\nrate_limit = \"off\"\ntimeout = \"{timeout}\"\n\
          [defaults.circuit]\nfailures = 0\nsuccess_rate = 0.0\n\
          [upstreams.sms]\n{upstream}\n[upstreams.other]\n{upstream}\n\
+         [upstreams.again]\n{upstream}retry_unknown = true\n\
+         [upstreams.planning]\nvendor = \"{SAFE_VENDOR}\"\nbase_url = \"{safe_url}\"\n\
+         credential = {{ value = \"{safe_key}\" }}\n\
          [[routes]]\nheaders = {{ x-tenant = \"other\" }}\nupstream = \"other\"\n\
          [idempotency]\n{idempotency}\n{more}\n"
     )

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::{Redis, Reply};
 
-use super::rig::{BODY, CALLERS, PATH, Rig, until};
+use super::rig::{BODY, CALLERS, PATH, Rig, SAFE_ID, SAFE_VENDOR, until};
 
 /// Runs a test with records in memory, and again with records in a Redis.
 macro_rules! with_both_stores {
@@ -70,17 +70,19 @@ with_both_stores!(a_key_belongs_to_one_request, |rig| {
     assert_eq!(crm(rig, "k", BODY).await.status, 200);
     let merge = [("content-type", "application/merge-patch+json")];
     let spaced = BODY.replace(':', ": ");
-    let others = [
-        send(rig, PATH, "k", &[], r#"{"context":{"order_id":"A-2"}}"#).await,
-        send(rig, PATH, "k", &[], &spaced).await,
-        send(rig, "/conversations/sms:conv_ghi789", "k", &[], BODY).await,
-        send(rig, "/conversations/other:conv_def456", "k", &[], BODY).await,
-        send(rig, PATH, "k", &merge, BODY).await,
-        send(rig, PATH, "k", &[("prefer", "handling=lenient")], BODY).await,
-        send(rig, PATH, "k", &[("prefer", "return=minimal")], BODY).await,
-    ];
-    for reply in others {
+    let (other, minimal) = (r#"{"context":{"order_id":"A-2"}}"#, [("prefer", "return=minimal")]);
+    for (path, more, body, differs) in [
+        (PATH, &[][..], other, "in: body."),
+        (PATH, &[], &spaced, "in: body."),
+        ("/conversations/sms:conv_ghi789", &[], BODY, "in: path."),
+        ("/conversations/other:conv_def456", &[], BODY, "in: path, upstream."),
+        (PATH, &merge, BODY, "in: media type."),
+        (PATH, &[("prefer", "handling=lenient")], BODY, "in: preference."),
+        (PATH, &minimal, other, "in: body, preference."),
+    ] {
+        let reply = send(rig, path, "k", more, body).await;
         assert_eq!((reply.status, reply.code().as_str()), (422, "idempotency-key-reused"));
+        assert!(reply.text().contains(differs), "{differs} {reply:?}");
     }
     // What says the same in other words is the same.
     let words = [("content-type", "application/json; charset=utf-8")];
@@ -157,12 +159,47 @@ with_both_stores!(every_other_problem_of_the_vendor_is_the_answer, |rig| {
         let key = format!("k{at}");
         let first = crm(rig, &key, BODY).await;
         let body = first.json();
+        assert!(
+            body["retryable"] == false && body["detail"].as_str().unwrap().contains("a new key"),
+            "{body}"
+        );
         assert_eq!((first.code().as_str(), body["update_applied"].as_str().unwrap()), (code, applied));
         assert_eq!(body["request_id"].as_str(), first.header("x-request-id"));
         let calls = rig.calls().await.0;
         assert_replays(&first, &crm(rig, &key, BODY).await);
         assert_eq!(rig.calls().await.0, calls, "{code} was tried again");
     }
+});
+
+with_both_stores!(an_outcome_that_is_unknown_is_no_answer_where_a_repetition_does_no_harm, |rig| {
+    rig.put_conversation("conv_again").await;
+    let planning = format!("/conversations/planning:{SAFE_ID}");
+    for (path, body) in [("/conversations/again:conv_again", BODY), (&planning, r#"{"title":"x"}"#)] {
+        let rules = [
+            r#"{"mode":"status","status":500}"#,
+            r#"{"mode":"reset_after_request","apply":true}"#,
+            r#"{"mode":"garbage","apply":true}"#,
+        ];
+        for (at, rule) in rules.into_iter().enumerate() {
+            rig.fault(rule).await;
+            let key = format!("k{at}-{}", path.len());
+            let first = send(rig, path, &key, &[], body).await;
+            let problem = first.json();
+            assert_eq!(problem["update_applied"], "unknown", "{first:?}");
+            // As the code says: the same key runs again.
+            assert_eq!(
+                problem["retryable"],
+                problem["type"] != "urn:parlance:problem:vendor-invalid-response"
+            );
+            assert!(!problem["detail"].as_str().unwrap().contains("a new key"), "{problem}");
+            let again = send(rig, path, &key, &[], body).await;
+            assert!(again.status == 200 && !again.is_replay(), "{again:?}");
+            assert_replays(&again, &send(rig, path, &key, &[], body).await);
+        }
+    }
+    // The vendor with keys of its own did each update once.
+    let effects = rig.sent(SAFE_VENDOR).await.into_iter().filter(|sent| sent.effect).count();
+    assert_eq!(effects, 3);
 });
 
 with_both_stores!(what_is_refused_before_the_vendor_is_called_leaves_the_key_alone, |rig| {

@@ -1,23 +1,45 @@
 //! Strangers in the shared store: another holder's claim, another key's record, rubbish. And the way
 //! there under TLS.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use http::HeaderMap;
-use parlance::idempotency::{Fingerprint, FingerprintInput, Key, KeyedRequest, Token, record};
-use parlance::types::code::Code;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use parlance::idempotency::record::{self, ClaimState};
+use parlance::idempotency::{
+    BeforeSend, Fingerprint, FingerprintInput, IdempotentOutcome, Key, KeyedRequest, StoredResponse, Token,
+    Worked,
+};
+use parlance::types::code::{AnsweredBy, Applied, Code};
 use parlance::types::request_id::RequestId;
-use testkit::{Redis, free_port};
+use testkit::{Redis, eventually, free_port};
 
 use super::rig::{BODY, PATH, Rig, config, live, until};
 
 fn key_of(name: &str) -> Key {
-    let hex = name.strip_prefix("parlance:v1:").unwrap();
+    let hex = name.strip_prefix("parlance:v2:").unwrap();
     let mut key = [0; 32];
     for (at, byte) in key.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
     }
     Key(key)
+}
+
+fn asked(key: &str) -> KeyedRequest {
+    let words = FingerprintInput {
+        caller: None,
+        key,
+        path: "/p",
+        upstream: "sms",
+        merge: false,
+        lenient: false,
+        minimal: false,
+        condition: None,
+        body: b"",
+    };
+    KeyedRequest::new(&words, Arc::from("sms:conv_1"), false, RequestId::of(&HeaderMap::new()))
 }
 
 async fn patient(redis: &Redis, gateways: usize, more: &str) -> Rig {
@@ -32,7 +54,8 @@ async fn a_holder_that_lost_its_lease_overwrites_nothing() {
     let (late, (name, foreign)) = tokio::join!(rig.update(0, "k"), async {
         rig.called(1).await;
         let name = redis.keys().remove(0);
-        let held = record::held(&key_of(&name), Token([1; 16]), Fingerprint([2; 32]));
+        let held =
+            record::claim(&key_of(&name), Token([1; 16]), ClaimState::Held, Fingerprint([2; 48]), 60_000);
         redis.ask::<()>(&[b"SET", name.as_bytes(), &held, b"PX", b"60000"]);
         (name, held)
     });
@@ -52,27 +75,155 @@ async fn a_holder_that_lost_its_lease_overwrites_nothing() {
     assert_eq!(redis.ask::<Vec<u8>>(&[b"GET", name.as_bytes()]), foreign);
 }
 
+/// Ends the lease of the only key: its remaining time is then that of an answer.
+fn end_lease(redis: &Redis, ttl_ms: u32) {
+    redis.ask::<()>(&[b"PEXPIRE", redis.keys()[0].as_bytes(), ttl_ms.to_string().as_bytes()]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_or_a_lease_is_over_when_the_store_says_so() {
+async fn a_lease_is_over_when_the_store_says_so() {
     let redis = Redis::start(&[]);
     let rig = patient(&redis, 2, "lease = \"20s\"\nttl = \"1h\"").await;
-    rig.fault(r#"{"mode":"delay","delay_ms":400}"#).await;
+    rig.fault(r#"{"mode":"delay","delay_ms":600}"#).await;
     let (first, ()) = tokio::join!(rig.update(0, "k"), async {
         rig.called(1).await;
         let left: i64 = redis.ask(&[b"PTTL", redis.keys()[0].as_bytes()]);
-        assert!((10_000..=20_000).contains(&left), "{left}");
-        // The lease runs out while the holder works: the next request is done, once.
-        redis.ask::<()>(&[b"DEL", redis.keys()[0].as_bytes()]);
-        let second = rig.update(1, "k").await;
-        assert!(second.status == 200 && !second.is_replay());
+        assert!((3_610_000..=3_620_000).contains(&left), "{left}");
+        rig.update(1, "k").await.is_problem(409, "idempotency-in-progress");
+        end_lease(&redis, 3_600_000);
+        // It was sent: nobody sends it again.
+        let unknown = rig.update(1, "k").await;
+        unknown.is_problem(409, "idempotency-outcome-unknown");
+        let problem = unknown.json();
+        assert_eq!((&problem["retryable"], &problem["update_applied"]), (&false.into(), &"unknown".into()));
+        assert!(problem["detail"].as_str().unwrap().contains("a new key"), "{problem}");
+        let other = rig.send(1, PATH, &[("idempotency-key", "k")], "{\"context\":null}").await;
+        other.is_problem(422, "idempotency-key-reused");
     });
+    // Its answer comes after all, and is the key's from then on.
     assert!(first.status == 200 && !first.is_replay());
     for gateway in [0, 1] {
-        assert!(rig.update(gateway, "k").await.is_replay());
+        let again = rig.update(gateway, "k").await;
+        assert!(again.is_replay() && again.body == first.body, "{again:?}");
     }
-    assert_eq!(rig.calls().await.0, 2);
+    assert_eq!(rig.calls().await, (1, 1));
+    assert_eq!(rig.gateways[1].live().idempotency.stats().unknown_outcomes, 1);
     let left: i64 = redis.ask(&[b"PTTL", redis.keys()[0].as_bytes()]);
-    assert!((3_000_000..=3_600_000).contains(&left), "{left}");
+    assert!((3_590_000..=3_600_000).contains(&left), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_repetition_does_no_harm_a_key_that_had_begun_is_used_again() {
+    let redis = Redis::start(&[]);
+    let rig = patient(&redis, 2, "lease = \"20s\"\nttl = \"1h\"").await;
+    rig.fault(r#"{"mode":"delay","delay_ms":600}"#).await;
+    let path = "/conversations/again:conv_def456";
+    let (first, second) = tokio::join!(rig.send(0, path, &[("idempotency-key", "k")], BODY), async {
+        rig.called(1).await;
+        end_lease(&redis, 3_600_000);
+        let other = rig.send(1, path, &[("idempotency-key", "k")], "{\"context\":null}").await;
+        other.is_problem(422, "idempotency-key-reused");
+        rig.send(1, path, &[("idempotency-key", "k")], BODY).await
+    });
+    for reply in [&first, &second] {
+        assert!(reply.status == 200 && !reply.is_replay(), "{reply:?}");
+    }
+    // The record is the second one's; the late holder wrote over nothing.
+    let again = rig.send(0, path, &[("idempotency-key", "k")], BODY).await;
+    assert!(again.is_replay() && again.body == second.body);
+    assert_eq!(rig.calls().await.0, 2);
+}
+
+/// Work that writes its note before it sends, and then counts.
+fn noted(sent: &Arc<AtomicUsize>, wait: Duration) -> impl FnOnce(BeforeSend) -> Work {
+    let sent = Arc::clone(sent);
+    move |before| {
+        Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            let noted = before.mark().await;
+            tokio::time::sleep(wait / 2).await;
+            let result = noted.map(|()| {
+                sent.fetch_add(1, Relaxed);
+                StoredResponse {
+                    status: StatusCode::OK,
+                    headers: HeaderMap::new(),
+                    body: Bytes::from_static(b"{}"),
+                    code: None,
+                    applied: None,
+                }
+            });
+            Worked { result, answered_by: AnsweredBy::Gateway, waited: Duration::ZERO }
+        })
+    }
+}
+
+type Work = std::pin::Pin<Box<dyn Future<Output = Worked> + Send>>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_whose_lease_ended_before_its_note_sends_nothing() {
+    let redis = Redis::start(&[]);
+    let rig = Rig::start(0, "", "").await;
+    let settings = format!("{}\nstore_timeout = \"5s\"\nlease = \"20s\"\nttl = \"1h\"", redis.setting());
+    let live = live(&config(&rig.sandbox, &settings, ""));
+    let (sent, second) = (Arc::default(), Duration::from_secs(1));
+    let answer = |wait| live.idempotency.answer(asked("k"), second, false, noted(&sent, wait));
+    for free in [false, true] {
+        let (late, next) = tokio::join!(answer(Duration::from_millis(600)), async {
+            eventually("it is claimed", async || !redis.keys().is_empty()).await;
+            let left: i64 = redis.ask(&[b"PTTL", redis.keys()[0].as_bytes()]);
+            assert!(left <= 20_000, "{left}");
+            assert_eq!(answer(Duration::ZERO).await.unwrap_err().code, Code::IdempotencyInProgress);
+            redis.ask::<()>(&[b"DEL", redis.keys()[0].as_bytes()]);
+            // Not begun: the next request runs, whatever it is.
+            if free { None } else { Some(answer(Duration::ZERO).await) }
+        });
+        let late = match late {
+            Ok(IdempotentOutcome::First { response, .. }) => response,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((late.code, late.applied), (Some(Code::IdempotencyStoreUnavailable), Some(Applied::No)));
+        if let Some(next) = next {
+            assert!(matches!(next, Ok(IdempotentOutcome::First { response, .. }) if response.status == 200));
+            assert!(matches!(answer(Duration::ZERO).await, Ok(IdempotentOutcome::Replayed(_))));
+            redis.ask::<()>(&[b"DEL", redis.keys()[0].as_bytes()]);
+        }
+    }
+    assert_eq!(sent.load(Relaxed), 1);
+    assert_eq!(redis.keys(), Vec::<String>::new());
+    // A note that is written keeps the end of the lease.
+    let (kept, ()) = tokio::join!(answer(Duration::from_millis(600)), async {
+        eventually("it is claimed", async || !redis.keys().is_empty()).await;
+        redis.ask::<()>(&[b"PEXPIRE", redis.keys()[0].as_bytes(), b"5000"]);
+        eventually("it is noted", async || {
+            let left: i64 = redis.ask(&[b"PTTL", redis.keys()[0].as_bytes()]);
+            assert!(left <= 5_000 || (3_600_000..=3_605_000).contains(&left), "{left}");
+            left > 5_000
+        })
+        .await;
+    });
+    assert!(matches!(kept, Ok(IdempotentOutcome::First { guaranteed: true, .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_the_store_does_not_take_stops_the_update_unless_it_may_go_on() {
+    let (sent, second) = (Arc::default(), Duration::from_secs(1));
+    for (policy, goes_on) in [("refuse", false), ("proceed", true)] {
+        let mut redis = Redis::start(&[]);
+        let rig = Rig::start(0, "", "").await;
+        let settings =
+            format!("{}\nstore_timeout = \"2s\"\non_store_failure = \"{policy}\"", redis.setting());
+        let live = live(&config(&rig.sandbox, &settings, ""));
+        let work = noted(&sent, Duration::from_millis(600));
+        let (outcome, ()) = tokio::join!(live.idempotency.answer(asked("k"), second, false, work), async {
+            eventually("it is claimed", async || !redis.keys().is_empty()).await;
+            redis.kill();
+        });
+        let Ok(IdempotentOutcome::First { response, guaranteed, .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((response.status == 200, guaranteed), (goes_on, !goes_on));
+        assert_eq!(sent.load(Relaxed), usize::from(goes_on));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,28 +338,17 @@ async fn a_claim_that_came_too_late_for_its_lease_is_given_back() {
     let rig = Rig::start(0, "", "").await;
     let settings = format!("{}\nstore_timeout = \"10s\"\nlease = \"5s\"", redis.setting());
     let live = live(&config(&rig.sandbox, &settings, ""));
-    let asked = |key| {
-        let path = "/p";
-        let words = FingerprintInput {
-            caller: None,
-            key,
-            path,
-            upstream: "sms",
-            merge: false,
-            lenient: false,
-            minimal: false,
-            body: b"",
-        };
-        KeyedRequest::new(&words, RequestId::of(&HeaderMap::new()))
-    };
     let short = Duration::from_millis(1);
-    let first = live.idempotency.answer(asked("a"), short, async { panic!("an answer that is kept") }).await;
+    let first = live
+        .idempotency
+        .answer(asked("a"), short, true, |_| async { panic!("an answer that is kept") })
+        .await;
     assert!(first.is_ok(), "connected");
     redis.freeze();
     let work = async { panic!("it was too late for this") };
     let (late, ()) = tokio::join!(
         // Work that takes as long as the lease: nothing is begun that could outlive it.
-        live.idempotency.answer(asked("b"), Duration::from_secs(5), work),
+        live.idempotency.answer(asked("b"), Duration::from_secs(5), true, |_| work),
         async {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
             redis.thaw();

@@ -131,7 +131,7 @@ fn built_in_defaults() {
     assert!(matches!(idempotency.store, Store::Memory));
     assert_eq!((idempotency.ttl, idempotency.lease), (Duration::from_secs(86_400), Duration::from_secs(30)));
     assert_eq!(idempotency.on_store_failure, OnStoreFailure::Refuse);
-    assert_eq!((idempotency.max_entries, idempotency.max_bytes), (10_000, 64 << 20));
+    assert_eq!((idempotency.max_entries, idempotency.max_bytes), (1_000_000, 64 << 20));
     assert!(idempotency.ca_file.is_none());
     assert!(settings.log.access);
     assert!(settings.routes.is_empty() && settings.callers.is_empty() && settings.default_upstream.is_none());

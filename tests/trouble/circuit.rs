@@ -274,8 +274,10 @@ async fn a_probe_that_nobody_waits_for_wedges_nothing() {
     eventually("a probe reaches the vendor and is dropped", async || {
         let request = http::Request::patch(peer.url()).body(bytes::Bytes::from_static(b"{}")).unwrap();
         let reached = eventually("it reaches the vendor", async || requests.load(SeqCst) == 2);
+        let upstream = rig.upstream("it");
+        let slot = upstream.admit().unwrap();
         tokio::select! {
-            refused = rig.upstream("it").send(request, Instant::now() + PATIENCE) => {
+            refused = upstream.send(&slot, request, Instant::now() + PATIENCE) => {
                 assert!(refused.result.is_err());
                 false
             }

@@ -174,18 +174,39 @@ async fn a_waiter_that_goes_away_is_forgotten_at_once_and_one_that_died_soon() {
     drop((plain, second));
 }
 
+/// The number of scripts that the store has run.
+fn scripts(redis: &Redis) -> u64 {
+    let stats: String = redis.ask(&[b"INFO", b"commandstats"]);
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_eval:calls=")?.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_waits_is_no_load_on_the_store() {
+    let redis = Redis::start(&[]);
+    let processes: Vec<_> =
+        (0..2).map(|_| process(&redis, "lease = \"240s\"\nstore_timeout = \"20s\"")).collect();
+    let condition = take(&processes[0], Condition, PATIENCE).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let turns = processes[1].turns().clone();
+        tasks.spawn(async move { drop(turns.take("sms:conv_1", Plain, &within(PATIENCE)).await.unwrap()) });
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = scripts(&redis);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let each_second = (scripts(&redis) - before) / 2;
+    assert!((1..1_000).contains(&each_second), "{each_second}");
+    drop(condition);
+    tasks.join_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uncontended_turn_is_one_round_trip_and_a_handed_one_none() {
     let redis = Redis::start(&[]);
     let process = &process(&redis, "lease = \"240s\"\nstore_timeout = \"20s\"");
-    let scripts = || {
-        let stats: String = redis.ask(&[b"INFO", b"commandstats"]);
-        let calls =
-            stats.lines().find_map(|line| line.strip_prefix("cmdstat_eval:calls=")?.split(',').next());
-        calls.map_or(0, |calls| calls.parse::<u64>().unwrap())
-    };
     let turn = take(process, Context, PATIENCE).await.unwrap();
-    assert_eq!(scripts(), 1);
+    assert_eq!(scripts(&redis), 1);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let turns = process.turns().clone();
@@ -194,9 +215,9 @@ async fn an_uncontended_turn_is_one_round_trip_and_a_handed_one_none() {
         });
     }
     eventually("all wait", async || process.turns().stats().waiting == 8).await;
-    assert_eq!(scripts(), 1, "who waits in the process does not ask the store");
+    assert_eq!(scripts(&redis), 1, "who waits in the process does not ask the store");
     drop(turn);
     tasks.join_all().await;
     process.idle().await;
-    assert_eq!(scripts(), 2, "one lease for all, and its release");
+    assert_eq!(scripts(&redis), 2, "one lease for all, and its release");
 }

@@ -49,6 +49,13 @@ async fn a_late_holder_is_told_even_if_nobody_came_and_if_the_store_forgot() {
     assert!(late.valid_until().unwrap() < Instant::now());
     assert_eq!(late.confirm().await.unwrap_err(), TurnError::Lost);
     drop(late);
+    // Also while the store knows the conversation still, because of another turn.
+    let mut late = take(&process, Context, PATIENCE).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let other = take(&process, Plain, PATIENCE).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(late.confirm().await.unwrap_err(), TurnError::Lost);
+    drop((late, other));
     let mut forgotten = take(&process, Condition, PATIENCE).await.unwrap();
     redis.ask::<()>(&[b"FLUSHALL"]);
     assert_eq!(forgotten.confirm().await.unwrap_err(), TurnError::Lost);
@@ -200,11 +207,13 @@ async fn update(process: &Idempotency, key: &str) -> bool {
         merge: false,
         lenient: false,
         minimal: false,
+        condition: None,
         body: b"",
     };
-    let keyed = KeyedRequest::new(&input, RequestId::of(&HeaderMap::new()));
+    let keyed = KeyedRequest::new(&input, "sms:conv_1".into(), false, RequestId::of(&HeaderMap::new()));
     // What is kept of a defect is no matter here.
-    process.answer(keyed, Duration::from_millis(1), async { panic!("an answer that is kept") }).await.is_ok()
+    let work = |_| async { panic!("an answer that is kept") };
+    process.answer(keyed, Duration::from_millis(1), true, work).await.is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]

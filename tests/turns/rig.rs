@@ -27,7 +27,7 @@ pub(crate) fn process(redis: &Redis, more: &str) -> Idempotency {
     );
     std::fs::write(&file, config).unwrap();
     let settings = settings::load(&[file], &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:?}"));
-    Idempotency::new(&settings.idempotency).unwrap()
+    Idempotency::new(&settings.idempotency, 0).unwrap()
 }
 
 /// So many processes, patient with their store.

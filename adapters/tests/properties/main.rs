@@ -16,6 +16,7 @@ mod replies;
 mod requests;
 #[path = "../support/mod.rs"]
 mod support;
+mod trust;
 mod ways;
 
 use std::collections::BTreeMap;

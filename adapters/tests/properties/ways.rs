@@ -100,10 +100,3 @@ pub(crate) fn changes() -> impl Strategy<Value = Vec<Change>> {
     ];
     prop::collection::vec(change, 0..7)
 }
-
-/// Gives a conversation the id that the tests ask for, wherever the vendor's sample has one.
-pub(crate) fn asked(members: &mut [(String, Tree)]) {
-    for (_, value) in members.iter_mut().filter(|(name, _)| ["id", "chatId"].contains(&name.as_str())) {
-        *value = Tree::Text("asked-1".to_owned());
-    }
-}

@@ -5,13 +5,30 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::answer::StoredResponse;
-use super::super::claim::{Claim, ClaimOutcome, Fingerprint, Key, StoreError, Token};
-use super::super::record;
-use super::Limits;
+use crate::idempotency::answer::StoredResponse;
+use crate::idempotency::claim::{Claim, ClaimOutcome, Fingerprint, Key, StoreError, Token};
+use crate::idempotency::record;
+use crate::settings;
 
 /// Expired records removed at once; the rest is removed at the next occasion.
 const REMOVED_AT_ONCE: usize = 1000;
+
+/// Limits of one caller's share.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Keys, those in use included.
+    pub entries: usize,
+    /// Bytes of responses that are kept with their body.
+    pub bytes: usize,
+}
+
+impl Limits {
+    /// Share of each of so many callers; without callers, all requests have one share.
+    pub fn share(settings: &settings::Idempotency, callers: usize) -> Self {
+        let callers = callers.max(1);
+        Limits { entries: (settings.max_entries / callers).max(1), bytes: settings.max_bytes / callers }
+    }
+}
 
 /// Records of one caller.
 #[derive(Debug, Default)]

@@ -28,6 +28,10 @@ use local::{Entered, Place, Queues};
 
 /// Shortest and longest pause before the store is asked again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+/// Longest pause while many requests of this process ask; shorter than a waiter's lifetime in the store.
+const CROWDED_PAUSE: Duration = Duration::from_millis(400);
+/// Requests asking at the same time that lengthen the longest pause by its own length.
+const CROWD: u32 = 16;
 
 /// Turns of all conversations, as one configuration sees them. Clones share queues and counters.
 #[derive(Debug, Clone)]
@@ -86,10 +90,12 @@ struct Counters {
     busy: AtomicU64,
     lost: AtomicU64,
     waiting: AtomicU64,
+    /// Those of the waiting that ask the store.
+    asking: AtomicU64,
 }
 
-/// One request that waits, counted until dropped.
-struct Waits<'a>(&'a Counters);
+/// One request in a number, counted until dropped.
+struct Counted<'a>(&'a AtomicU64);
 
 impl Turns {
     /// Prepares turns under these settings; in memory alone without a connection.
@@ -175,7 +181,7 @@ impl Turns {
 
     /// Counters since the start, and the number of those that wait.
     pub fn stats(&self) -> TurnStats {
-        let Counters { waited, busy, lost, waiting } = &*self.shared.counters;
+        let Counters { waited, busy, lost, waiting, .. } = &*self.shared.counters;
         let [waited, busy, lost, waiting] = [waited, busy, lost, waiting].map(|count| count.load(Relaxed));
         TurnStats { waited, busy, lost, waiting }
     }
@@ -195,12 +201,12 @@ impl Turns {
         conversation: &str,
         kind: TurnKind,
         deadline: &Deadline,
-        waits: &mut Option<Waits<'a>>,
+        waits: &mut Option<Counted<'a>>,
     ) -> Result<(Place<Lease>, Option<Lease>), TurnError> {
         match Queues::enter(&self.shared.queues, conversation, kind) {
             Entered::Come(place) => Ok((place, None)),
             Entered::Waits(waiting) => {
-                *waits = Some(Waits::new(&self.shared.counters));
+                *waits = Some(self.shared.counters.wait());
                 self.within(deadline, waiting.come()).await
             }
         }
@@ -213,20 +219,22 @@ impl Turns {
         left: Option<Lease>,
         kind: TurnKind,
         deadline: &Deadline,
-        waits: &mut Option<Waits<'a>>,
+        waits: &mut Option<Counted<'a>>,
     ) -> Result<Lease, TurnError> {
         let mut before = left.filter(|left| left.precedes(&lease));
         if let Some(left) = before.take_if(|left| left.hand_over(kind, deadline.at())) {
             return Ok(left);
         }
-        let mut pause = PAUSES.0;
+        let (mut pause, mut asks) = (PAUSES.0, None);
         while !self.within(deadline, lease.ask(before.as_mut())).await?.map_err(TurnError::Store)? {
             before = None;
-            waits.get_or_insert_with(|| Waits::new(&self.shared.counters));
+            let counters = &self.shared.counters;
+            waits.get_or_insert_with(|| counters.wait());
+            asks.get_or_insert_with(|| Counted::new(&counters.asking));
             // Jitter keeps replicas apart.
             let jittered = pause.mul_f64((1.0 + fastrand::f64()) / 2.0);
             self.within(deadline, tokio::time::sleep(jittered)).await?;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(longest_pause(counters.asking.load(Relaxed)));
         }
         Ok(lease)
     }
@@ -274,18 +282,31 @@ impl Drop for Turn {
     }
 }
 
-impl<'a> Waits<'a> {
-    fn new(counters: &'a Counters) -> Self {
-        counters.waited.fetch_add(1, Relaxed);
-        counters.waiting.fetch_add(1, Relaxed);
-        Waits(counters)
+impl Counters {
+    /// Counts a request that waits.
+    fn wait(&self) -> Counted<'_> {
+        self.waited.fetch_add(1, Relaxed);
+        Counted::new(&self.waiting)
     }
 }
 
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+impl<'a> Counted<'a> {
+    fn new(number: &'a AtomicU64) -> Self {
+        number.fetch_add(1, Relaxed);
+        Counted(number)
     }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Longest pause while so many requests of this process ask: together they ask no more often than a few.
+fn longest_pause(asking: u64) -> Duration {
+    let times = 1 + u32::try_from(asking).unwrap_or(u32::MAX) / CROWD;
+    PAUSES.1.saturating_mul(times).min(CROWDED_PAUSE)
 }
 
 impl fmt::Display for TurnError {

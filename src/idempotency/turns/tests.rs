@@ -240,6 +240,7 @@ async fn conversations_that_nobody_uses_take_no_memory() {
 /// Prints the cost of a turn that nobody else wants. It means something with `--release` only.
 #[tokio::test]
 #[ignore = "a measurement: cargo test --release -p parlance --lib cost_of_a_turn -- --ignored --nocapture"]
+#[expect(clippy::print_stderr, reason = "a measurement prints")]
 async fn cost_of_a_turn() {
     let (turns, deadline) = (in_memory(), long());
     let names: Vec<String> = (0..1_000).map(|number| format!("sms:conv_{number:08}")).collect();
@@ -249,7 +250,7 @@ async fn cost_of_a_turn() {
             drop(turns.take(std::hint::black_box(name), kind, &deadline).await.unwrap());
         }
         let each = begun.elapsed() / 1_000_000;
-        tracing::info!(?kind, ?each, "turn taken and dropped");
+        eprintln!("{kind:?}: {each:?}");
         assert!(each < Duration::from_micros(1), "{kind:?}: {each:?}");
     }
 }

@@ -5,19 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use memchr::memmem;
 use parlance_adapters::Credential as Scheme;
 
+use super::mask::Mask;
 use crate::settings::Secret;
-
-/// Minimum length, in bytes, of a secret that is searched for in responses. Shorter ones would match by chance.
-const MIN_SEARCHED: usize = 8;
 
 /// A credential, ready to be sent.
 pub struct Key {
     header: HeaderValue,
-    /// Finds the secret in a response; `None` for one that is too short.
-    finder: Option<memmem::Finder<'static>>,
+    mask: Mask,
     accepted: AtomicBool,
 }
 
@@ -28,9 +24,8 @@ impl Key {
     /// A secret that a header cannot carry.
     pub fn new(scheme: Scheme, secret: &Secret) -> Result<Self, InvalidKey> {
         let header = scheme.value(secret.expose()).map_err(|_| InvalidKey)?;
-        let secret = secret.expose().as_bytes();
-        let finder = (secret.len() >= MIN_SEARCHED).then(|| memmem::Finder::new(secret).into_owned());
-        Ok(Key { header, finder, accepted: AtomicBool::new(false) })
+        let mask = Mask::new(secret.expose().as_bytes()).map_err(|_| InvalidKey)?;
+        Ok(Key { header, mask, accepted: AtomicBool::new(false) })
     }
 
     /// Value of the header, marked as sensitive.
@@ -51,21 +46,9 @@ impl Key {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// `text` with `***` in place of each occurrence of the secret.
+    /// `text` without the secret, in whatever spelling it stands there.
     pub fn redact(&self, text: Bytes) -> Bytes {
-        let Some(finder) = &self.finder else { return text };
-        let mut clean = Vec::new();
-        let mut from = 0;
-        for at in finder.find_iter(&text) {
-            clean.extend_from_slice(text.get(from..at).unwrap_or_default());
-            clean.extend_from_slice(b"***");
-            from = at + finder.needle().len();
-        }
-        if from == 0 {
-            return text;
-        }
-        clean.extend_from_slice(text.get(from..).unwrap_or_default());
-        clean.into()
+        self.mask.redact(text)
     }
 }
 
@@ -107,8 +90,8 @@ mod tests {
         ] {
             assert_eq!(key.redact(Bytes::from(echoed)), clean);
         }
-        // Too short to be searched for.
-        assert_eq!(self::key("k").redact(Bytes::from_static(b"kiosk")), "kiosk");
+        // A short one only as a word of its own.
+        assert_eq!(self::key("k").redact(Bytes::from_static(b"kiosk, k-1, k")), "kiosk, k-1, ***");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod endpoint;
 pub mod file;
 mod key;
+mod mask;
 mod stats;
 pub mod token;
 

@@ -1,0 +1,78 @@
+//! Texts in which a secret occurs: itself, in base64 and in hexadecimal digits.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use super::WHOLE_WORD;
+use super::spelling::{is_leader, unit};
+
+/// Number of bytes at the end of a text in which an escape can begin that is not complete.
+const OPEN_END: usize = 6;
+
+/// The forms of a secret, each once, none empty. Forms of `WHOLE_WORD` bytes or more are searched for anywhere.
+pub(super) fn of(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = vec![secret.to_vec(), resolved(secret)];
+    if secret.len() >= WHOLE_WORD {
+        let mut long = around(secret);
+        long.extend([hex(secret, b"0123456789abcdef"), hex(secret, b"0123456789ABCDEF")]);
+        // A header or a text that is encoded as a whole may hold the secret escaped.
+        for text in [secret.to_vec(), slashes_escaped(secret), percent_encoded(secret)] {
+            long.extend(base64(&text));
+        }
+        long.retain(|form| form.len() >= WHOLE_WORD);
+        forms.append(&mut long);
+    }
+    forms.retain(|form| !form.is_empty());
+    forms.sort_unstable();
+    forms.dedup();
+    forms
+}
+
+/// The characters that a text spells, without the backslashes that spell none.
+fn resolved(text: &[u8]) -> Vec<u8> {
+    let mut characters = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some((value, end)) = unit(text, at) {
+        characters.extend(u8::try_from(value).ok().filter(|byte| *byte != b'\\'));
+        at = end;
+    }
+    characters
+}
+
+/// Forms of a secret whose first or last characters make an escape together with the text around it.
+fn around(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms: Vec<Vec<u8>> = [b'%', b'\\'].map(|before| resolved(&[&[before], secret].concat())).into();
+    let tail = secret.len().saturating_sub(OPEN_END);
+    let open = (tail..secret.len()).find(|at| {
+        let rest = secret.get(at + 1..).unwrap_or_default();
+        let is_open = rest.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'#');
+        is_open && secret.get(*at).is_some_and(|byte| is_leader(*byte))
+    });
+    forms.extend(open.and_then(|at| secret.get(..at)).map(resolved));
+    forms
+}
+
+/// The characters that depend on `text` alone, wherever it begins in a text that is encoded, in both alphabets.
+fn base64(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let aligned: [Vec<u8>; 3] = [0, 1, 2].map(|shift| [vec![0; shift], text.to_vec()].concat());
+    aligned.into_iter().enumerate().flat_map(|(shift, text)| {
+        let whole = text.len() * 4 / 3;
+        let first = (shift * 4).div_ceil(3);
+        [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)]
+            .map(|encoded| encoded.as_bytes().get(first..whole).unwrap_or_default().to_vec())
+    })
+}
+
+fn hex(text: &[u8], digits: &[u8; 16]) -> Vec<u8> {
+    let digit = |value: u8| digits.get(usize::from(value)).copied();
+    text.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().collect()
+}
+
+fn slashes_escaped(text: &[u8]) -> Vec<u8> {
+    let escaped = |byte: &u8| if *byte == b'/' { vec![b'\\', b'/'] } else { vec![*byte] };
+    text.iter().flat_map(escaped).collect()
+}
+
+fn percent_encoded(text: &[u8]) -> Vec<u8> {
+    form_urlencoded::byte_serialize(text).collect::<String>().into_bytes()
+}
