@@ -25,8 +25,7 @@ pub(super) fn references(codes: &[Code]) -> Value {
 }
 
 fn example(code: Code) -> Value {
-    let cause = remedies::of(code).map_or(code.title(), |remedy| remedy.cause);
-    let mut problem = Problem::new(code, cause.replace('`', ""));
+    let mut problem = Problem::new(code, remedies::of(code).cause.replace('`', ""));
     problem.applied = applied(code);
     if code.answered_by() == AnsweredBy::Vendor {
         problem.vendor = Some(Box::new(VendorPart {
@@ -65,10 +64,11 @@ fn example(code: Code) -> Value {
 fn applied(code: Code) -> Applied {
     match code {
         Code::VendorInvalidResponse | Code::VendorResponseTooLarge => Applied::Yes,
-        Code::VendorError | Code::VendorUnavailable | Code::VendorTimeout | Code::VendorUnexpectedStatus => {
-            Applied::Unknown
-        }
-        _ if code.as_str() == "idempotency-outcome-unknown" => Applied::Unknown,
+        Code::IdempotencyOutcomeUnknown
+        | Code::VendorError
+        | Code::VendorUnavailable
+        | Code::VendorTimeout
+        | Code::VendorUnexpectedStatus => Applied::Unknown,
         _ => Applied::No,
     }
 }

@@ -31,19 +31,19 @@ fn has(kind: Kind, code: Code) -> bool {
     match kind {
         Kind::Update => true,
         Kind::Read | Kind::Head => !matches!(
-            code.as_str(),
-            "malformed-json"
-                | "body-too-large"
-                | "unsupported-media-type"
-                | "request-timeout"
-                | "invalid-patch"
-                | "idempotency-in-progress"
-                | "idempotency-outcome-unknown"
-                | "idempotency-key-reused"
-                | "idempotency-store-unavailable"
-                | "precondition-failed"
-                | "precondition-unsupported"
-                | "conversation-busy"
+            code,
+            Code::MalformedJson
+                | Code::BodyTooLarge
+                | Code::UnsupportedMediaType
+                | Code::RequestTimeout
+                | Code::InvalidPatch
+                | Code::IdempotencyInProgress
+                | Code::IdempotencyOutcomeUnknown
+                | Code::IdempotencyKeyReused
+                | Code::IdempotencyStoreUnavailable
+                | Code::PreconditionFailed
+                | Code::PreconditionUnsupported
+                | Code::ConversationBusy
         ),
         Kind::Local | Kind::LocalHead => matches!(
             code,
@@ -84,11 +84,13 @@ pub(super) fn with_problems<const N: usize>(kind: Kind, successes: [(&str, Value
 fn problem(kind: Kind, status: u16, codes: &[Code]) -> Value {
     let mut about = String::new();
     for code in codes {
-        let remedy = remedies::of(*code).map(|remedy| format!("{} {}", remedy.cause, remedy.action));
+        let remedy = remedies::of(*code);
         about.push_str(&format!(
-            "- `{}`: {}\n",
+            "- `{}`: {} {}
+",
             code.as_str(),
-            remedy.unwrap_or_else(|| code.title().to_owned())
+            remedy.cause,
+            remedy.action
         ));
     }
     if status == 400 {
