@@ -227,6 +227,21 @@ async fn a_note_that_the_store_does_not_take_stops_the_update_unless_it_may_go_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_costs_two_round_trips_and_one_where_it_is_replayed() {
+    let redis = Redis::start(&[]);
+    let rig = patient(&redis, 1, "").await;
+    let scripts = || {
+        let stats: String = redis.ask(&[b"INFO", b"commandstats"]);
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_eval:calls="));
+        calls.map_or(0, |calls| calls.split(',').next().unwrap().parse::<u32>().unwrap())
+    };
+    for (key, after) in [("a", 2), ("a", 3), ("b", 5)] {
+        assert_eq!(rig.update(0, key).await.status, 200);
+        assert_eq!(scripts(), after, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_its_time_is_over_a_key_is_new() {
     let redis = Redis::start(&[]);
     let rig = patient(&redis, 2, "ttl = \"500ms\"").await;
