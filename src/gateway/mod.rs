@@ -174,14 +174,14 @@ impl Prepared {
         Outcome { result: Ok(Answer::shown(dry_run::update(&upstream, &target, route, encoded))), waited }
     }
 
-    /// True if the update is sent without waiting for anything before.
+    /// True if the update is sent as soon as its turn comes, without a read before it.
     pub fn is_sent_at_once(&self) -> bool {
-        self.kind == TurnKind::Plain
+        self.if_match.is_none() && matches!(self.encoded, Encoded::Ready(_))
     }
 
     /// Sends the update when its turn has come, all before `deadline`. Reads the conversation before it if there is a
     /// condition or the context must be merged.
-    pub async fn send(self, turns: &Turns, before_send: BeforeSend, deadline: Deadline) -> Outcome {
+    pub async fn send(self, turns: &Turns, mut before_send: BeforeSend, deadline: Deadline) -> Outcome {
         let Prepared { upstream, target, encoded, kind, if_match, traceparent } = self;
         // Before the turn: updates that wait for it must not fill the gateway.
         let slot = match upstream.admit() {
@@ -189,10 +189,16 @@ impl Prepared {
             Err(error) => return Outcome::unsent(failures::transport(&upstream, error)),
         };
         let address = target.address(upstream.settings.vendor.spec(), &upstream.settings.adapter);
-        let turn = match turns.take_if_possible(&address, kind, &deadline).await {
+        let mut noted = Ok(());
+        let on_wait = async { noted = before_send.unmark().await };
+        let turn = turns.take_if_possible(&address, kind, &deadline, on_wait).await;
+        let turn = match turn.map_err(|error| failures::no_turn(&upstream, &error)) {
             Ok(turn) => turn,
-            Err(error) => return Outcome::unsent(failures::no_turn(&upstream, &error)),
+            Err(problem) => return Outcome::unsent(problem),
         };
+        if let Err(problem) = noted {
+            return Outcome::unsent(problem);
+        }
         // A holder that was stopped must not send after its lease.
         let deadline = match turn.valid_until() {
             Some(latest) => deadline.no_later_than(latest),

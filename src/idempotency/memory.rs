@@ -90,7 +90,12 @@ impl Memory {
 
     /// Notes that the request is about to be sent. Returns false if the claim does not hold the key any more.
     pub fn mark(&self, now: Instant, claim: &Claim) -> bool {
-        self.lock().account(&claim.keyed.caller).mark(now, claim)
+        self.lock().account(&claim.keyed.caller).mark(now, claim, true)
+    }
+
+    /// Takes back the note that the request is about to be sent. Returns false if the claim does not hold the key any more.
+    pub fn unmark(&self, now: Instant, claim: &Claim) -> bool {
+        self.lock().account(&claim.keyed.caller).mark(now, claim, false)
     }
 
     /// Stores the response, with its body if `whole`, if the claim is the last one of the key, or the key is free. Returns

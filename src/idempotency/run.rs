@@ -74,35 +74,49 @@ pub(super) struct Shared {
 }
 
 /// Note in the record of a request's key that the request may have been sent.
-pub struct BeforeSend(Option<Arc<Shared>>);
+pub struct BeforeSend {
+    /// The keyed request; `None` without a key.
+    shared: Option<Arc<Shared>>,
+    is_marked: bool,
+}
 
 impl fmt::Debug for BeforeSend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("BeforeSend").field(&self.0.is_some()).finish()
+        f.debug_struct("BeforeSend").field("is_marked", &self.is_marked).finish_non_exhaustive()
     }
 }
 
 impl BeforeSend {
     /// The note of a request without a key: nothing is written.
     pub fn unkeyed() -> Self {
-        BeforeSend(None)
+        BeforeSend { shared: None, is_marked: false }
     }
 
-    /// Writes the note. To be called before the first request that can change something is sent.
+    /// Writes the note, unless the claim was written with it. To be called before the first request that can change
+    /// something is sent.
     ///
     /// # Errors
     ///
     /// The lease is over or the store fails: nothing may be sent.
     pub async fn mark(self) -> Result<(), Problem> {
-        let Some(shared) = self.0.filter(|shared| shared.guaranteed.load(Relaxed)) else { return Ok(()) };
-        match shared.store.mark(&shared.claim).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                shared.counters.lost_leases.add();
-                Err(unavailable(&StoreError::Late))
-            }
-            Err(error) => shared.failed(&error),
-        }
+        let Some(shared) = self.recorded().filter(|_| !self.is_marked) else { return Ok(()) };
+        shared.written(shared.store.mark(&shared.claim).await)
+    }
+
+    /// Takes the note back that the claim was written with, because the request has to wait first.
+    ///
+    /// # Errors
+    ///
+    /// The lease is over or the store fails: nothing may be sent.
+    pub async fn unmark(&mut self) -> Result<(), Problem> {
+        let Some(shared) = self.recorded().filter(|_| self.is_marked) else { return Ok(()) };
+        shared.written(shared.store.unmark(&shared.claim).await)?;
+        self.is_marked = false;
+        Ok(())
+    }
+
+    fn recorded(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref().filter(|shared| shared.guaranteed.load(Relaxed))
     }
 }
 
@@ -114,6 +128,18 @@ impl Shared {
         on_store_failure: OnStoreFailure,
     ) -> Self {
         Shared { claim, store, counters, on_store_failure, guaranteed: AtomicBool::new(true) }
+    }
+
+    /// Result of a change of the claim's record; false if the claim does not hold the key any more.
+    fn written(&self, is_written: Result<bool, StoreError>) -> Result<(), Problem> {
+        match is_written {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.counters.lost_leases.add();
+                Err(unavailable(&StoreError::Late))
+            }
+            Err(error) => self.failed(&error),
+        }
     }
 
     /// Counts a failure of the store. Says if the request may go on without a record.
@@ -145,7 +171,7 @@ impl Run {
 
     /// The note that the work writes, unless the claim says it already.
     pub(super) fn before_send(&self) -> BeforeSend {
-        BeforeSend((!self.shared.claim.sends_at_once).then(|| Arc::clone(&self.shared)))
+        BeforeSend { shared: Some(Arc::clone(&self.shared)), is_marked: self.shared.claim.sends_at_once }
     }
 
     pub(super) async fn run<W>(self, timeout: Duration, work: W) -> Result<IdempotentOutcome, Problem>

@@ -21,12 +21,14 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false";
 
 /// Replaces the record of one claim in one state, if the key still has it. The new record lives for so many milliseconds,
-/// and with a third argument of 1 for those that the old one had left, too. Returns 1 as well if it is replaced already.
+/// and with a third argument of 1 for those that the old one had left, too; without any left there is no replacement.
+/// Returns 1 as well if it is replaced already.
 const REPLACE: &str = "\
 if redis.call('GET', KEYS[1]) == ARGV[2] then return 1 end
 if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-local left = ARGV[4] == '1' and redis.call('PTTL', KEYS[1]) or 0
-redis.call('SET', KEYS[1], ARGV[2], 'PX', left + ARGV[3])
+local life = ARGV[3] + (ARGV[4] == '1' and redis.call('PTTL', KEYS[1]) or 0)
+if life < 1 then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', life)
 return 1";
 
 /// Stores the response, unless the record under the key is another claim's. Returns 1 as well if the response is stored
@@ -111,11 +113,29 @@ impl Shared {
 
     /// Notes that the request is about to be sent. Returns false if the claim does not hold the key any more.
     pub(super) async fn mark(&self, claim: &Claim) -> Result<bool, StoreError> {
+        let ttl = millis(claim.lifetimes.ttl).to_string();
+        self.restate(claim, ClaimState::Held, ClaimState::Begun, ttl).await
+    }
+
+    /// Takes back the note that the request is about to be sent. Returns false if the claim does not hold the key any more.
+    pub(super) async fn unmark(&self, claim: &Claim) -> Result<bool, StoreError> {
+        let ttl = format!("-{}", millis(claim.lifetimes.ttl));
+        self.restate(claim, ClaimState::Begun, ClaimState::Held, ttl).await
+    }
+
+    /// Changes the state of a claim, and the milliseconds that its record has left.
+    async fn restate(
+        &self,
+        claim: &Claim,
+        from: ClaimState,
+        to: ClaimState,
+        longer: String,
+    ) -> Result<bool, StoreError> {
         let mut command = script(REPLACE, &claim.keyed.key);
         command
-            .arg(record::state_prefix(claim.token, ClaimState::Held).as_slice())
-            .arg(record_of(claim, ClaimState::Begun).as_slice())
-            .arg(millis(claim.lifetimes.ttl))
+            .arg(record::state_prefix(claim.token, from).as_slice())
+            .arg(record_of(claim, to).as_slice())
+            .arg(longer)
             .arg(1);
         Ok(self.call(&command, claim, || release(claim)).await? == Value::Int(1))
     }

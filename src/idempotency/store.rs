@@ -71,6 +71,14 @@ impl Store {
         }
     }
 
+    /// Takes back the note that the request is about to be sent. Returns false if the claim does not hold the key any more.
+    pub(super) async fn unmark(&self, claim: &Claim) -> Result<bool, StoreError> {
+        match self {
+            Store::Memory(memory) => Ok(memory.unmark(Instant::now(), claim)),
+            Store::Shared(shared) => shared.unmark(claim).await,
+        }
+    }
+
     /// Stores the response, with its body if `whole`, if the claim is the last one of the key, or the key is free. Returns
     /// false if another claim was made.
     pub(super) async fn complete(

@@ -134,10 +134,18 @@ async fn a_store_that_is_down_is_an_error_and_the_process_still_keeps_its_order(
         assert!(matches!(error, TurnError::Store(StoreError::Down)), "{error:?}");
     }
     assert!(begun.elapsed() < PATIENCE / 3, "{:?}", begun.elapsed());
-    let here = process.turns().take_here("sms:conv_1", Context, &within(PATIENCE)).await.unwrap();
-    let second = process.turns().take_here("sms:conv_1", Context, &within(SHORT)).await;
-    assert_eq!(second.unwrap_err(), TurnError::Busy);
-    drop(here);
+    // Where an update may proceed without the store, it still waits in this process.
+    let here = async |kind, limit, told: &mut bool| {
+        let on_wait = async { *told = true };
+        process.turns().take_if_possible("sms:conv_1", kind, &within(limit), on_wait).await
+    };
+    let (mut first, mut second) = (false, false);
+    let refused = here(Context, PATIENCE, &mut first).await.unwrap_err();
+    assert!(matches!(refused, TurnError::Store(_)), "{refused:?}");
+    let plain = here(Plain, PATIENCE, &mut first).await.unwrap();
+    assert_eq!(here(Condition, SHORT, &mut second).await.unwrap_err(), TurnError::Busy);
+    assert_eq!((first, second), (false, true));
+    drop(plain);
     redis.run();
     let end = Instant::now() + PATIENCE;
     while let Err(error) = take(&process, Context, PATIENCE).await {

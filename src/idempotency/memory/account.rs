@@ -115,11 +115,11 @@ impl Account {
         Ok(ClaimOutcome::Claimed)
     }
 
-    pub(super) fn mark(&mut self, now: Instant, claim: &Claim) -> bool {
+    pub(super) fn mark(&mut self, now: Instant, claim: &Claim, is_begun: bool) -> bool {
         let record = self.records.get_mut(&claim.keyed.key).filter(|record| record.until > now);
         match record.map(|record| &mut record.state) {
             Some(State::Claimed { token, begun, .. }) if *token == claim.token => {
-                *begun = true;
+                *begun = is_begun;
                 true
             }
             _ => false,

@@ -97,6 +97,14 @@ struct Counters {
 /// One request in a number, counted until dropped.
 struct Counted<'a>(&'a AtomicU64);
 
+/// State of a request that may have to wait.
+struct Wait<'a, F> {
+    counters: &'a Counters,
+    /// Work to do before the wait, until it is done.
+    notice: Option<F>,
+    begun: Option<Counted<'a>>,
+}
+
 impl Turns {
     /// Prepares turns; in memory alone without a connection.
     pub(super) fn new(
@@ -139,20 +147,13 @@ impl Turns {
         kind: TurnKind,
         deadline: &Deadline,
     ) -> Result<Turn, TurnError> {
-        let mut waits = None;
-        let (place, left) = self.enter(conversation, kind, deadline, &mut waits).await?;
-        let lease = match &self.leases {
-            Some(leases) => {
-                let lease = Lease::new(leases, conversation, kind);
-                Some(self.lease(lease, left, kind, deadline, &mut waits).await?)
-            }
-            None => None,
-        };
-        Ok(self.turn(place, lease))
+        let mut wait = Wait::new(&self.shared.counters, std::future::ready(()));
+        self.take_telling(conversation, kind, deadline, &mut wait).await
     }
 
-    /// Waits like [`take`](Turns::take); while the store fails, only in this process where that is allowed: for a
-    /// [`TurnKind::Plain`] update, and with `on_store_failure = "proceed"` for every one.
+    /// Waits like [`take`](Turns::take). Awaits `on_wait` first if the turn does not come at once. While the store fails,
+    /// waits only in this process where that is allowed: for a [`TurnKind::Plain`] update, and with
+    /// `on_store_failure = "proceed"` for every one; other replicas are then not kept out.
     ///
     /// # Errors
     ///
@@ -162,27 +163,35 @@ impl Turns {
         conversation: &str,
         kind: TurnKind,
         deadline: &Deadline,
+        on_wait: impl Future<Output = ()> + Send,
     ) -> Result<Turn, TurnError> {
+        let mut wait = Wait::new(&self.shared.counters, on_wait);
         let may_proceed = kind == TurnKind::Plain || self.on_store_failure == OnStoreFailure::Proceed;
-        match self.take(conversation, kind, deadline).await {
-            Err(TurnError::Store(_)) if may_proceed => self.take_here(conversation, kind, deadline).await,
+        match self.take_telling(conversation, kind, deadline, &mut wait).await {
+            Err(TurnError::Store(_)) if may_proceed => {
+                let (place, _) = self.enter(conversation, kind, deadline, &mut wait).await?;
+                Ok(self.turn(place, None))
+            }
             taken => taken,
         }
     }
 
-    /// Waits for the turn in this process only, without the store: other replicas are not kept out.
-    ///
-    /// # Errors
-    ///
-    /// The turn did not come in time, or the process shuts down.
-    pub async fn take_here(
+    async fn take_telling<F: Future<Output = ()> + Send>(
         &self,
         conversation: &str,
         kind: TurnKind,
         deadline: &Deadline,
+        wait: &mut Wait<'_, F>,
     ) -> Result<Turn, TurnError> {
-        let (place, _) = self.enter(conversation, kind, deadline, &mut None).await?;
-        Ok(self.turn(place, None))
+        let (place, left) = self.enter(conversation, kind, deadline, wait).await?;
+        let lease = match &self.leases {
+            Some(leases) => {
+                let lease = Lease::new(leases, conversation, kind);
+                Some(self.lease(lease, left, kind, deadline, wait).await?)
+            }
+            None => None,
+        };
+        Ok(self.turn(place, lease))
     }
 
     /// Counters since the start, and the number of those that wait.
@@ -202,30 +211,30 @@ impl Turns {
     }
 
     /// Waits in the queue of this process. Gives the lease that the holder before left.
-    async fn enter<'a>(
-        &'a self,
+    async fn enter<F: Future<Output = ()> + Send>(
+        &self,
         conversation: &str,
         kind: TurnKind,
         deadline: &Deadline,
-        waits: &mut Option<Counted<'a>>,
+        wait: &mut Wait<'_, F>,
     ) -> Result<(Place<Lease>, Option<Lease>), TurnError> {
         match Queues::enter(&self.shared.queues, conversation, kind) {
             Entered::Come(place) => Ok((place, None)),
             Entered::Waits(waiting) => {
-                *waits = Some(self.shared.counters.wait());
+                wait.begin().await;
                 self.within(deadline, waiting.come()).await
             }
         }
     }
 
     /// Takes over the lease of the holder before, or asks the store until it has a new one.
-    async fn lease<'a>(
-        &'a self,
+    async fn lease<F: Future<Output = ()> + Send>(
+        &self,
         mut lease: Lease,
         left: Option<Lease>,
         kind: TurnKind,
         deadline: &Deadline,
-        waits: &mut Option<Counted<'a>>,
+        wait: &mut Wait<'_, F>,
     ) -> Result<Lease, TurnError> {
         let mut before = left.filter(|left| left.precedes(&lease));
         if let Some(left) = before.take_if(|left| left.hand_over(kind, deadline.at())) {
@@ -235,7 +244,7 @@ impl Turns {
         while !self.within(deadline, lease.ask(before.as_mut())).await?.map_err(TurnError::Store)? {
             before = None;
             let counters = &self.shared.counters;
-            waits.get_or_insert_with(|| counters.wait());
+            wait.begin().await;
             asks.get_or_insert_with(|| Counted::new(&counters.asking));
             // Jitter keeps replicas apart.
             let jittered = pause.mul_f64((1.0 + fastrand::f64()) / 2.0);
@@ -288,11 +297,20 @@ impl Drop for Turn {
     }
 }
 
-impl Counters {
-    /// Counts a request that waits.
-    fn wait(&self) -> Counted<'_> {
-        self.waited.fetch_add(1, Relaxed);
-        Counted::new(&self.waiting)
+impl<'a, F: Future<Output = ()> + Send> Wait<'a, F> {
+    fn new(counters: &'a Counters, notice: F) -> Self {
+        Wait { counters, notice: Some(notice), begun: None }
+    }
+
+    /// Counts the request as waiting, and gives its notice; once.
+    async fn begin(&mut self) {
+        if self.begun.is_none() {
+            self.counters.waited.fetch_add(1, Relaxed);
+            self.begun = Some(Counted::new(&self.counters.waiting));
+        }
+        if let Some(notice) = self.notice.take() {
+            notice.await;
+        }
     }
 }
 
