@@ -245,7 +245,7 @@ enum Model {
 }
 
 impl Model {
-    /// What becomes of it with time.
+    /// Its state at a later time.
     fn at(self, now: Instant) -> Option<Model> {
         match self {
             Model::Held { holder, print, until, begun: true } if until <= now => {
