@@ -65,8 +65,8 @@ fn memory(entries: usize, bytes: usize) -> Memory {
     Memory::new(Limits { entries, bytes })
 }
 
-fn is_done(outcome: Result<ClaimOutcome, StoreError>, with_body: bool) -> bool {
-    matches!(outcome, Ok(ClaimOutcome::Done { whole, .. }) if whole == with_body)
+fn is_done(outcome: &Result<ClaimOutcome, StoreError>, with_body: bool) -> bool {
+    matches!(outcome, Ok(ClaimOutcome::Done { whole, .. }) if *whole == with_body)
 }
 
 const CLAIMED: Result<ClaimOutcome, StoreError> = Ok(ClaimOutcome::Claimed);
@@ -85,7 +85,7 @@ fn a_full_share_takes_no_new_key_and_forgets_none() {
     let next = claim(4, 1, 1);
     assert_eq!(memory.claim(now, &next), Err(StoreError::Full));
     for number in 1..=2 {
-        assert!(is_done(memory.claim(now, &claim(number, 1, 2)), true));
+        assert!(is_done(&memory.claim(now, &claim(number, 1, 2)), true));
     }
     memory.release(&claim(3, 1, 99));
     assert_eq!(memory.claim(now, &next), Err(StoreError::Full), "a stranger cannot free a key");
@@ -108,11 +108,11 @@ fn under_pressure_the_oldest_bodies_go_and_their_keys_stay() {
     (0..20).for_each(|number| store(number, 1_000));
     let fill = memory.occupancy(now);
     assert!((9_000..=10_000).contains(&fill.bytes) && fill.entries == 20 && fill.evicted == 11, "{fill:?}");
-    (0..11).for_each(|number| assert!(is_done(again(number), false), "{number}"));
-    (11..20).for_each(|number| assert!(is_done(again(number), true), "{number}"));
+    (0..11).for_each(|number| assert!(is_done(&again(number), false), "{number}"));
+    (11..20).for_each(|number| assert!(is_done(&again(number), true), "{number}"));
     // What is larger than the share is kept without its body, at no cost for the others.
     store(100, 50_000);
-    assert!(is_done(again(100), false) && is_done(again(11), true));
+    assert!(is_done(&again(100), false) && is_done(&again(11), true));
     memory.limit(Limits { entries: 1, bytes: 0 });
     let fill = memory.occupancy(now);
     assert_eq!((fill.entries, fill.bytes), (21, 0), "a smaller limit forgets no key");
@@ -137,7 +137,7 @@ fn callers_push_out_nothing_of_each_other() {
         }
     }
     assert_eq!(refused, 90);
-    assert!(is_done(memory.claim(now, &victim), true));
+    assert!(is_done(&memory.claim(now, &victim), true));
     let unused = claim_of("victim", 1);
     assert_eq!(memory.claim(now, &unused), CLAIMED, "the others go on");
 }
@@ -159,7 +159,7 @@ fn what_was_given_less_time_by_another_configuration_ends_before_what_came_first
     }
     let later = now + Duration::from_secs(2);
     let again = |number| memory.claim(later, &claim(number, 2, 2));
-    assert!(is_done(again(1), true));
+    assert!(is_done(&again(1), true));
     assert!(matches!(again(3), Ok(ClaimOutcome::Running { .. })));
     // In a full share: room is where something ended.
     assert_eq!((again(5), again(6), again(7)), (CLAIMED, CLAIMED, Err(StoreError::Full)));
@@ -203,7 +203,7 @@ fn a_key_that_had_begun_is_used_again_only_where_a_repetition_does_no_harm() {
             assert!(matches!(memory.claim(last, &next(number, 1, false)), Ok(ClaimOutcome::Unknown { .. })));
             // The answer comes after all.
             assert!(memory.complete(last, &first, &answer("late"), true));
-            assert!(is_done(memory.claim(over + TTL, &next(number, 1, false)), true));
+            assert!(is_done(&memory.claim(over + TTL, &next(number, 1, false)), true));
         }
     }
 }
@@ -245,7 +245,7 @@ enum Model {
 }
 
 impl Model {
-    /// What becomes of it with time.
+    /// Its state at a later time.
     fn at(self, now: Instant) -> Option<Model> {
         match self {
             Model::Held { holder, print, until, begun: true } if until <= now => {

@@ -153,7 +153,11 @@ async fn run(sandbox: &Sandbox, job: Job, trap: &str) -> Outcome {
     let applied = if status == 200 { "yes" } else { applied.as_str() };
     let right = if told.status == 200 { "yes" } else { told.applied };
     let leaked = is_shown(&answer, &key);
-    let fault = judge_answer(&answer, told, case.retry_after, spec)
+    // The answer is kept for the key, unless the same key runs again.
+    let again =
+        told.applied == "no" && RETRYABLE.contains(&told.code) || told.applied == "unknown" && repeats;
+    let kept = job.keyed && !again;
+    let fault = judge_answer(&answer, told, case.retry_after, spec, kept)
         .and_then(|()| match answer.took {
             took if took > deadline + SLACK => Err(format!("it took {took:?}")),
             _ => Ok(()),
@@ -181,7 +185,13 @@ fn fits(applied: &str, effects: usize) -> bool {
     }
 }
 
-fn judge_answer(answer: &Reply, told: Told, retry_after: Option<&str>, spec: &Spec) -> Result<(), String> {
+fn judge_answer(
+    answer: &Reply,
+    told: Told,
+    retry_after: Option<&str>,
+    spec: &Spec,
+    kept: bool,
+) -> Result<(), String> {
     let body = String::from_utf8_lossy(&answer.body);
     let expected = (told.status, told.code.to_owned(), told.applied.to_owned());
     if answer.outcome() != expected && !(told.status == 200 && answer.status == 200) {
@@ -202,8 +212,12 @@ fn judge_answer(answer: &Reply, told: Told, retry_after: Option<&str>, spec: &Sp
             return Err(format!("{member} is missing: {body}"));
         }
     }
-    if json["status"] != told.status || json["retryable"] != RETRYABLE.contains(&told.code) {
+    let retryable = RETRYABLE.contains(&told.code) && !kept;
+    if json["status"] != told.status || json["retryable"] != retryable {
         return Err(format!("status or retryable is wrong: {body}"));
+    }
+    if json["detail"].as_str().is_some_and(|detail| detail.contains("a new key is needed")) != kept {
+        return Err(format!("it should say that a new key is needed: {kept}: {body}"));
     }
     let proxy_status = answer.header("proxy-status").unwrap_or_default();
     if !proxy_status.starts_with("parlance; ") {
