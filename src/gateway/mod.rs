@@ -182,6 +182,7 @@ impl Prepared {
     /// Sends the update when its turn has come, all before `deadline`. Reads the conversation before it if there is a
     /// condition or the context must be merged.
     pub async fn send(self, turns: &Turns, mut before_send: BeforeSend, deadline: Deadline) -> Outcome {
+        let reads_first = !self.is_sent_at_once();
         let Prepared { upstream, target, encoded, kind, if_match, traceparent } = self;
         // Before the turn: updates that wait for it must not fill the gateway.
         let slot = match upstream.admit() {
@@ -191,7 +192,7 @@ impl Prepared {
         let address = target.address(upstream.settings.vendor.spec(), &upstream.settings.adapter);
         let mut noted = Ok(());
         let on_wait = async { noted = before_send.unmark().await };
-        let turn = turns.take_if_possible(&address, kind, &deadline, on_wait).await;
+        let turn = turns.take_if_possible(&address, (kind, reads_first), &deadline, on_wait).await;
         let turn = match turn.map_err(|error| failures::no_turn(&upstream, &error)) {
             Ok(turn) => turn,
             Err(problem) => return Outcome::unsent(problem),

@@ -135,17 +135,17 @@ async fn a_store_that_is_down_is_an_error_and_the_process_still_keeps_its_order(
     }
     assert!(begun.elapsed() < PATIENCE / 3, "{:?}", begun.elapsed());
     // Where an update may proceed without the store, it still waits in this process.
-    let here = async |kind, limit, told: &mut bool| {
+    let here = async |reads_first, limit, told: &mut bool| {
         let on_wait = async { *told = true };
-        process.turns().take_if_possible("sms:conv_1", kind, &within(limit), on_wait).await
+        process.turns().take_if_possible("sms:conv_1", (Context, reads_first), &within(limit), on_wait).await
     };
     let (mut first, mut second) = (false, false);
-    let refused = here(Context, PATIENCE, &mut first).await.unwrap_err();
+    let refused = here(true, PATIENCE, &mut first).await.unwrap_err();
     assert!(matches!(refused, TurnError::Store(_)), "{refused:?}");
-    let plain = here(Plain, PATIENCE, &mut first).await.unwrap();
-    assert_eq!(here(Condition, SHORT, &mut second).await.unwrap_err(), TurnError::Busy);
+    let taken = here(false, PATIENCE, &mut first).await.unwrap();
+    assert_eq!(here(false, SHORT, &mut second).await.unwrap_err(), TurnError::Busy);
     assert_eq!((first, second), (false, true));
-    drop(plain);
+    drop(taken);
     redis.run();
     let end = Instant::now() + PATIENCE;
     while let Err(error) = take(&process, Context, PATIENCE).await {

@@ -152,7 +152,7 @@ impl Turns {
     }
 
     /// Waits like [`take`](Turns::take). Awaits `on_wait` first if the turn does not come at once. While the store fails,
-    /// waits only in this process where that is allowed: for a [`TurnKind::Plain`] update, and with
+    /// waits only in this process where that is allowed: for an update that does not read first, and with
     /// `on_store_failure = "proceed"` for every one; other replicas are then not kept out.
     ///
     /// # Errors
@@ -161,12 +161,12 @@ impl Turns {
     pub async fn take_if_possible(
         &self,
         conversation: &str,
-        kind: TurnKind,
+        (kind, reads_first): (TurnKind, bool),
         deadline: &Deadline,
         on_wait: impl Future<Output = ()> + Send,
     ) -> Result<Turn, TurnError> {
         let mut wait = Wait::new(&self.shared.counters, on_wait);
-        let may_proceed = kind == TurnKind::Plain || self.on_store_failure == OnStoreFailure::Proceed;
+        let may_proceed = !reads_first || self.on_store_failure == OnStoreFailure::Proceed;
         match self.take_telling(conversation, kind, deadline, &mut wait).await {
             Err(TurnError::Store(_)) if may_proceed => {
                 let (place, _) = self.enter(conversation, kind, deadline, &mut wait).await?;
