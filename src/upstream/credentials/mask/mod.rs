@@ -16,11 +16,17 @@ use bytes::Bytes;
 use memchr::memchr3;
 
 use self::render::Span;
-use self::spelling::{is_leader, unit};
+use self::spelling::{Character, Resolver, is_leader, resolved};
 
 /// Length, in bytes, from which a secret is searched for anywhere. A shorter one must stand as a whole word, or it would
 /// be found by chance.
 const WHOLE_WORD: usize = 8;
+
+/// Number of bytes beside a word that are read to see its end.
+const NEAR: usize = 128;
+
+/// Maximum number of characters between `&` and `;` of an HTML reference.
+const MAX_REFERENCE: usize = 10;
 
 /// Finds a secret in a text and replaces it.
 pub(super) struct Mask {
@@ -70,8 +76,8 @@ impl Mask {
         if found.is_empty() { text } else { render::render(&text, found).into() }
     }
 
-    fn occurs(&self, character: u32) -> bool {
-        usize::try_from(character).is_ok_and(|at| self.characters.get(at) == Some(&true))
+    fn occurs(&self, byte: u8) -> bool {
+        self.characters.get(usize::from(byte)) == Some(&true)
     }
 
     fn is_pair(&self, one: u8, next: u8) -> bool {
@@ -103,7 +109,7 @@ impl Reading<'_> {
     fn plain(&mut self) {
         let mut from = 0;
         while let Ok(Some(form)) = self.mask.forms.try_find(&Input::new(self.text).range(from..)) {
-            self.add(form.start(), form.end());
+            self.add(Span { start: form.start(), end: form.end() }, form.len());
             // The rest of an occurrence that is found in part may be spelled otherwise.
             from = self.follow(form.start(), form.end());
         }
@@ -118,8 +124,7 @@ impl Reading<'_> {
             let (first, behind) = self.escape(at);
             next = behind;
             if let Some(first) = first {
-                // A backslash that is a character of its own is left behind with the next character.
-                from = self.follow(self.first_literal(from, at, first), behind + 1);
+                from = self.follow(self.first_literal(from, at, first), behind);
                 next = next.max(from);
             }
         }
@@ -129,30 +134,54 @@ impl Reading<'_> {
         self.text.get(from..)
     }
 
-    /// The character that an escape stands for, if it may be one of the secret, and the position to go on at.
-    fn escape(&self, at: usize) -> (Option<u32>, usize) {
-        let backslashes = self.rest(at).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
-        let last = at + backslashes.saturating_sub(1);
-        let Some((value, end)) = unit(self.text, last) else { return (None, at + 1) };
-        if value != u32::from(b'\\') {
-            let is_escaped = backslashes > 0 || end > at + 1;
-            return (Some(value).filter(|value| is_escaped && self.mask.occurs(*value)), end);
+    /// The character that an escape stands for, if it may be one of the secret, and the position to go on at. An escape
+    /// that is escaped itself is given as a byte that can begin one.
+    fn escape(&self, at: usize) -> (Option<u8>, usize) {
+        let byte = |at: usize| self.text.get(at).copied().unwrap_or_default();
+        let leader = byte(at);
+        let run = self.rest(at).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
+        let begin = at + run.max(1);
+        let (digits, end) = match (leader, byte(begin)) {
+            (b'\\' | b'%', b'u') => (begin + 1, begin + 5),
+            (b'\\', b'x') => (begin + 1, begin + 3),
+            (b'\\', next) => {
+                let may_be_escaped = next.is_ascii_punctuation() || self.mask.holds_backslash;
+                let matters = is_leader(next) || (may_be_escaped && self.mask.occurs(next));
+                return (matters.then_some(next), begin);
+            }
+            (b'%', _) => (begin, begin + 2),
+            _ => {
+                let name = self.rest(begin).unwrap_or_default().iter().take(MAX_REFERENCE + 1);
+                let length = name.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#').count();
+                let matters = byte(begin + length) == b';' || is_leader(byte(begin + length));
+                return (matters.then_some(leader), begin);
+            }
+        };
+        let mut value = 0;
+        for at in digits..end {
+            match char::from(byte(at)).to_digit(16) {
+                Some(digit) => value = value * 16 + digit,
+                None => return (is_leader(byte(at)).then_some(byte(at)), begin),
+            }
         }
-        let Some(behind) = self.text.get(end).copied() else { return (None, end) };
-        let may_be_escaped = behind.is_ascii_punctuation() || self.mask.holds_backslash;
-        let matters = is_leader(behind) || (may_be_escaped && self.mask.occurs(behind.into()));
-        (matters.then_some(behind.into()), end)
+        // With a further backslash before it, an escaped `u` is part of an escape.
+        let begins = |value: u8| is_leader(value) || (run > 1 && matches!(value, b'u' | b'x'));
+        match u8::try_from(value) {
+            Ok(value) if begins(value) => (Some(b'\\'), end),
+            Ok(value) if self.mask.occurs(value) => (Some(value), end),
+            _ => (None, end),
+        }
     }
 
     /// Where an occurrence can begin that goes on with the escape at `at` as its first one.
-    fn first_literal(&self, from: usize, at: usize, first: u32) -> usize {
+    fn first_literal(&self, from: usize, at: usize, first: u8) -> usize {
         let before = |at: usize| at.checked_sub(1).and_then(|at| self.text.get(at)).copied();
-        let mut next = u8::try_from(first).unwrap_or_default();
+        let mut next = first;
         let mut start = at;
         while let Some(byte) = before(start)
             && start > from
             && at - start < self.mask.longest
-            && self.mask.occurs(byte.into())
+            && self.mask.occurs(byte)
             && ((start == at && is_leader(next)) || self.mask.is_pair(byte, next))
         {
             next = byte;
@@ -163,47 +192,52 @@ impl Reading<'_> {
 
     /// Reads from `start` on, at least up to `until`, for as long as a form may be there. Returns the end.
     fn follow(&mut self, start: usize, until: usize) -> usize {
-        let mask = self.mask;
-        self.starts.resize(mask.longest, 0);
-        let (mut state, mut at, mut count) = (mask.idle, start, 0_usize);
-        while let Some((value, end)) = unit(self.text, at) {
-            if value != u32::from(b'\\') {
-                state = match u8::try_from(value) {
-                    Ok(byte) => mask.forms.next_state(Anchored::No, state, byte),
-                    Err(_) => mask.idle,
-                };
-                if let Some(slot) = self.starts.get_mut(count % mask.longest) {
-                    *slot = at;
-                }
-                count += 1;
-                if mask.forms.is_match(state) {
-                    self.add_forms(state, count, end);
-                }
+        self.starts.resize(self.mask.longest, 0);
+        let mut resolver = Resolver::default();
+        let (mut state, mut count) = (self.mask.idle, 0);
+        let text = self.text;
+        for (at, byte) in (start..).zip(text.get(start..).unwrap_or_default()) {
+            resolver.push(*byte, at);
+            while let Some(character) = resolver.next() {
+                state = self.step(state, &mut count, character);
             }
-            at = end;
-            if state == mask.idle && at >= until {
-                break;
+            if state == self.mask.idle && at + 1 >= until && resolver.is_idle() {
+                return at + 1;
             }
         }
-        at
+        while let Some(character) = resolver.last() {
+            state = self.step(state, &mut count, character);
+        }
+        text.len()
     }
 
-    /// Adds the forms that end at `end`, after `count` characters.
-    fn add_forms(&mut self, state: StateID, count: usize, end: usize) {
-        for index in 0..self.mask.forms.match_len(state) {
-            let length = self.mask.forms.pattern_len(self.mask.forms.match_pattern(state, index));
-            let first = count.checked_sub(length).and_then(|at| self.starts.get(at % self.mask.longest));
-            if let Some(start) = first {
-                if length >= WHOLE_WORD || (ends_before(self.text, *start) && begins_behind(self.text, end)) {
-                    self.found.push(Span { start: *start, end });
+    /// Goes one character on, and adds the forms that end with it.
+    fn step(&mut self, state: StateID, count: &mut usize, character: Character) -> StateID {
+        #[cfg(test)]
+        tests::STEPS.with(|steps| steps.set(steps.get() + 1));
+        let Mask { forms, idle, longest, .. } = self.mask;
+        let Ok(byte) = u8::try_from(character.value) else { return *idle };
+        let state = forms.next_state(Anchored::No, state, byte);
+        if let Some(slot) = self.starts.get_mut(*count % longest) {
+            *slot = character.start;
+        }
+        *count += 1;
+        if forms.is_match(state) {
+            for index in 0..forms.match_len(state) {
+                let length = forms.pattern_len(forms.match_pattern(state, index));
+                let first = count.checked_sub(length).and_then(|at| self.starts.get(at % longest));
+                if let Some(start) = first.copied() {
+                    self.add(Span { start, end: character.end }, length);
                 }
             }
         }
+        state
     }
 
-    fn add(&mut self, start: usize, end: usize) {
-        if end - start >= WHOLE_WORD || (ends_before(self.text, start) && begins_behind(self.text, end)) {
-            self.found.push(Span { start, end });
+    fn add(&mut self, span: Span, length: usize) {
+        if length >= WHOLE_WORD || (ends_before(self.text, span.start) && begins_behind(self.text, span.end))
+        {
+            self.found.push(span);
         }
     }
 }
@@ -214,7 +248,12 @@ fn is_word(character: u32) -> bool {
 
 /// True if no word goes on behind a position.
 fn begins_behind(text: &[u8], at: usize) -> bool {
-    unit(text, at).is_none_or(|(character, _)| !is_word(character))
+    let behind = text.get(at..).unwrap_or_default();
+    if behind.first() == Some(&b'\\') && !matches!(behind, [b'\\', b'u' | b'x', ..]) {
+        return true;
+    }
+    let near = behind.get(..behind.len().min(NEAR)).unwrap_or_default();
+    resolved(near).first().is_none_or(|character| !is_word(character.value))
 }
 
 /// True if no word goes on before a position.
@@ -223,15 +262,11 @@ fn ends_before(text: &[u8], at: usize) -> bool {
     if before.last().is_none_or(|last| !is_word((*last).into())) {
         return true;
     }
-    // `\n` and the like, then longer escapes.
-    if let [.., b'\\', b'b' | b'f' | b'n' | b'r' | b't'] = before {
-        return true;
-    }
-    let begins = |length: &usize| before.len().checked_sub(*length);
-    [3, 4, 6].iter().filter_map(begins).any(|start| {
-        let escape = unit(text, start).filter(|(_, end)| *end == at && at - start > 1);
-        escape.is_some_and(|(character, _)| !is_word(character))
-    })
+    let near = before.get(before.len().saturating_sub(NEAR)..).unwrap_or_default();
+    let mut resolver = Resolver::default();
+    near.iter().zip(0..).for_each(|(byte, at)| resolver.push(*byte, at));
+    // `\n` and the like are no letters.
+    resolver.newest().is_none_or(|character| character.is_escaped() || !is_word(character.value))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use fastrand::Rng;
 use serde_json::Value;
 
-use super::spelling::STEPS;
 use super::*;
 
 fn masked(secret: &str, text: &str) -> String {
@@ -127,6 +126,11 @@ fn text_around_hides_nothing() {
     }
 }
 
+std::thread_local! {
+    /// Characters that were followed in this thread.
+    pub(super) static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Reading twice as much takes twice as many steps, whatever is read.
 #[test]
 fn the_cost_is_linear() {
@@ -169,7 +173,7 @@ fn the_cost_is_linear() {
             STEPS.with(std::cell::Cell::get) as f64 / text.len() as f64
         };
         let (few, many) = (steps(500), steps(4000));
-        assert!(many < 20.0 && many < few * 1.1 + 0.01, "{part:?}: {few:.2} and {many:.2} steps per byte");
+        assert!(many < 2.5 && many < few * 1.1 + 0.01, "{part:?}: {few:.2} and {many:.2} steps per byte");
     }
 }
 
@@ -369,7 +373,8 @@ fn no_random_spelling_shows_a_random_secret() {
         let body = format!("{head}{spelled}{tail}");
         assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");
         let clean = masked(&secret, &body);
-        let context = format!("seed {seed}, {secret}, {layers:?}\n{body}\n{clean}");
+        let read: String = resolved(body.as_bytes()).iter().filter_map(|c| char::from_u32(c.value)).collect();
+        let context = format!("seed {seed}, {secret}, {layers:?}\n{body}\n{clean}\nresolved: {read}");
 
         let value: Value = serde_json::from_str(&clean).unwrap_or_else(|error| panic!("{error}: {context}"));
         let mut texts = vec![clean.clone()];
@@ -382,6 +387,6 @@ fn no_random_spelling_shows_a_random_secret() {
         // A backslash before the secret may belong to its spelling, and an ending may begin an escape.
         let head = head.trim_end_matches('\\');
         assert!(clean.starts_with(head) && clean.ends_with(&tail), "{context}");
-        assert!(clean.contains("***"), "{context}");
+        assert!(clean.contains("***") || secret.len() < WHOLE_WORD, "{context}");
     }
 }
