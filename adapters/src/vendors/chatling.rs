@@ -107,7 +107,7 @@ impl Adapter for Chatling {
 
         if failed {
             return Err(DecodeError::Failed(into_failure(
-                VendorError::read(reply.body()),
+                VendorError::of(reply),
                 &SPEC,
                 FailureKind::Rejected,
             )));
