@@ -11,7 +11,8 @@ mod spelling;
 
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::nfa::contiguous::NFA;
-use aho_corasick::{Anchored, BuildError, Input};
+use aho_corasick::packed::Searcher;
+use aho_corasick::{Anchored, BuildError, Input, Match, Span as Range};
 use bytes::Bytes;
 use memchr::memchr3;
 
@@ -22,6 +23,13 @@ use self::spelling::{Character, Resolver, is_leader, resolved};
 /// be found by chance.
 const WHOLE_WORD: usize = 8;
 
+/// Flag of a character that occurs in a form.
+const OCCURS: u8 = 1;
+/// Flag of a character that a form begins with.
+const BEGINS: u8 = 2;
+/// Flag of a character that a form ends with.
+const ENDS: u8 = 4;
+
 /// Number of bytes beside a word that are read to see its end.
 const NEAR: usize = 128;
 
@@ -31,12 +39,14 @@ const MAX_REFERENCE: usize = 10;
 /// Finds a secret in a text and replaces it.
 pub(super) struct Mask {
     forms: NFA,
+    /// Finds the forms with vector instructions, where the processor has them.
+    plain: Option<Searcher>,
     /// State in which no form has begun.
     idle: StateID,
     /// Length of the longest form, in bytes.
     longest: usize,
-    /// Characters that occur in a form.
-    characters: [bool; 256],
+    /// Characters of the forms: `OCCURS`, `BEGINS` and `ENDS`.
+    characters: [u8; 256],
     /// Pairs of characters that follow one another in a form, by a hash of 12 bits.
     pairs: Box<[bool; 4096]>,
     /// True if the secret holds a backslash, so that `\\n` may spell a part of it.
@@ -50,21 +60,29 @@ impl Mask {
     /// A secret of many millions of bytes.
     pub(super) fn new(secret: &[u8]) -> Result<Self, BuildError> {
         let forms = forms::of(secret);
-        let mut characters = [false; 256];
+        let mut characters = [0; 256];
         let mut pairs = Box::new([false; 4096]);
+        let mut mark = |byte: Option<&u8>, flag| {
+            if let Some(flags) = byte.and_then(|byte| characters.get_mut(usize::from(*byte))) {
+                *flags |= flag;
+            }
+        };
         for form in &forms {
-            form.iter().for_each(|byte| mark(&mut characters, usize::from(*byte)));
-            form.windows(2).for_each(|pair| {
-                if let [one, next] = *pair {
-                    mark(&mut *pairs, hash(one, next));
+            form.iter().for_each(|byte| mark(Some(byte), OCCURS));
+            mark(form.first(), BEGINS);
+            mark(form.last(), ENDS);
+            for (one, next) in form.iter().zip(form.iter().skip(1)) {
+                if let Some(is_pair) = pairs.get_mut(hash(*one, *next)) {
+                    *is_pair = true;
                 }
-            });
+            }
         }
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
+        let plain = Searcher::new(&forms);
         let forms = NFA::new(&forms)?;
         // An automaton of the standard kind has this state.
         let idle = forms.start_state(Anchored::No).unwrap_or_default();
-        Ok(Mask { forms, idle, longest, characters, pairs, holds_backslash: secret.contains(&b'\\') })
+        Ok(Mask { forms, plain, idle, longest, characters, pairs, holds_backslash: secret.contains(&b'\\') })
     }
 
     /// `text` without the secret: `***` in its place, or other digits in a number. A JSON text stays one.
@@ -76,18 +94,12 @@ impl Mask {
         if found.is_empty() { text } else { render::render(&text, found).into() }
     }
 
-    fn occurs(&self, byte: u8) -> bool {
-        self.characters.get(usize::from(byte)) == Some(&true)
+    fn has(&self, byte: u8, flag: u8) -> bool {
+        self.characters.get(usize::from(byte)).is_some_and(|flags| flags & flag != 0)
     }
 
     fn is_pair(&self, one: u8, next: u8) -> bool {
         self.pairs.get(hash(one, next)) == Some(&true)
-    }
-}
-
-fn mark(set: &mut [bool], at: usize) {
-    if let Some(place) = set.get_mut(at) {
-        *place = true;
     }
 }
 
@@ -108,10 +120,17 @@ impl Reading<'_> {
     /// Finds the forms that are written without any escape.
     fn plain(&mut self) {
         let mut from = 0;
-        while let Ok(Some(form)) = self.mask.forms.try_find(&Input::new(self.text).range(from..)) {
+        while let Some(form) = self.next_plain(from) {
             self.add(Span { start: form.start(), end: form.end() }, form.len());
             // The rest of an occurrence that is found in part may be spelled otherwise.
             from = self.follow(form.start(), form.end());
+        }
+    }
+
+    fn next_plain(&self, from: usize) -> Option<Match> {
+        match &self.mask.plain {
+            Some(plain) => plain.find_in(self.text, Range { start: from, end: self.text.len() }),
+            None => self.mask.forms.try_find(&Input::new(self.text).range(from..)).ok().flatten(),
         }
     }
 
@@ -123,7 +142,7 @@ impl Reading<'_> {
             let at = next + at;
             let (first, behind) = self.escape(at);
             next = behind;
-            if let Some(first) = first {
+            if let Some(first) = first.filter(|first| self.may_stand(*first, from, at, behind)) {
                 from = self.follow(self.first_literal(from, at, first), behind);
                 next = next.max(from);
             }
@@ -146,8 +165,12 @@ impl Reading<'_> {
             (b'\\', b'x') => (begin + 1, begin + 3),
             (b'\\', next) => {
                 let may_be_escaped = next.is_ascii_punctuation() || self.mask.holds_backslash;
-                let matters = is_leader(next) || (may_be_escaped && self.mask.occurs(next));
-                return (matters.then_some(next), begin);
+                let matters = may_be_escaped && self.mask.has(next, OCCURS);
+                return if is_leader(next) {
+                    (Some(next), begin)
+                } else {
+                    (matters.then_some(next), begin + 1)
+                };
             }
             (b'%', _) => (begin, begin + 2),
             _ => {
@@ -168,9 +191,18 @@ impl Reading<'_> {
         let begins = |value: u8| is_leader(value) || (run > 1 && matches!(value, b'u' | b'x'));
         match u8::try_from(value) {
             Ok(value) if begins(value) => (Some(b'\\'), end),
-            Ok(value) if self.mask.occurs(value) => (Some(value), end),
+            Ok(value) if self.mask.has(value, OCCURS) => (Some(value), end),
             _ => (None, end),
         }
+    }
+
+    /// True if the characters beside an escape may belong to an occurrence of which it is the first escape.
+    fn may_stand(&self, character: u8, from: usize, at: usize, behind: usize) -> bool {
+        let byte = |at: usize| self.text.get(at).copied().unwrap_or_default();
+        let (mask, next) = (self.mask, byte(behind));
+        let begins = mask.has(character, BEGINS) || (at > from && mask.is_pair(byte(at - 1), character));
+        let goes_on = mask.has(character, ENDS) || is_leader(next) || mask.is_pair(character, next);
+        is_leader(character) || (begins && goes_on)
     }
 
     /// Where an occurrence can begin that goes on with the escape at `at` as its first one.
@@ -181,7 +213,7 @@ impl Reading<'_> {
         while let Some(byte) = before(start)
             && start > from
             && at - start < self.mask.longest
-            && self.mask.occurs(byte)
+            && self.mask.has(byte, OCCURS)
             && ((start == at && is_leader(next)) || self.mask.is_pair(byte, next))
         {
             next = byte;
