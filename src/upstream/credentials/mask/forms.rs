@@ -3,8 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use super::WHOLE_WORD;
 use super::spelling::{self, is_leader};
+
+/// Length, in bytes, from which a secret is searched for anywhere. A shorter one must stand as a whole word, or it would
+/// be found by chance.
+pub(super) const WHOLE_WORD: usize = 8;
 
 /// Number of bytes at the end of a secret in which an escape can begin that is not complete.
 const OPEN_END: usize = 6;

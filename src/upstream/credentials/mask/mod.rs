@@ -16,12 +16,9 @@ use aho_corasick::{Anchored, BuildError, Input, Match, Span as Range};
 use bytes::Bytes;
 use memchr::memchr3;
 
+use self::forms::WHOLE_WORD;
 use self::render::Span;
-use self::spelling::{Character, Resolver, is_leader, resolved};
-
-/// Length, in bytes, from which a secret is searched for anywhere. A shorter one must stand as a whole word, or it would
-/// be found by chance.
-const WHOLE_WORD: usize = 8;
+use self::spelling::{Character, MAX_REFERENCE, Resolver, is_leader, resolved};
 
 /// Flag of a character that occurs in a form.
 const OCCURS: u8 = 1;
@@ -32,9 +29,6 @@ const ENDS: u8 = 4;
 
 /// Number of bytes beside a word that are read to see its end.
 const NEAR: usize = 128;
-
-/// Maximum number of characters between `&` and `;` of an HTML reference.
-const MAX_REFERENCE: usize = 10;
 
 /// Finds a secret in a text and replaces it.
 pub(super) struct Mask {
@@ -205,7 +199,7 @@ impl Reading<'_> {
         is_leader(character) || (begins && goes_on)
     }
 
-    /// Where an occurrence can begin that goes on with the escape at `at` as its first one.
+    /// The position at which an occurrence can begin that goes on with the escape at `at` as its first one.
     fn first_literal(&self, from: usize, at: usize, first: u8) -> usize {
         let before = |at: usize| at.checked_sub(1).and_then(|at| self.text.get(at)).copied();
         let mut next = first;
@@ -245,8 +239,6 @@ impl Reading<'_> {
 
     /// Goes one character on, and adds the forms that end with it.
     fn step(&mut self, state: StateID, count: &mut usize, character: Character) -> StateID {
-        #[cfg(test)]
-        tests::STEPS.with(|steps| steps.set(steps.get() + 1));
         let Mask { forms, idle, longest, .. } = self.mask;
         let Ok(byte) = u8::try_from(character.value) else { return *idle };
         let state = forms.next_state(Anchored::No, state, byte);

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::MAX_REFERENCE;
-
 /// Maximum number of characters that wait for the end of an escape.
 const MAX_WAITING: usize = 64;
+
+/// Maximum number of characters between `&` and `;`.
+pub(super) const MAX_REFERENCE: usize = 10;
 
 /// Number of levels of JSON text within JSON text below what percent-encoding or HTML spells.
 const JSON_LEVELS: u32 = 16;
@@ -66,7 +67,7 @@ pub(super) struct Character {
     level: u128,
     /// Levels of the backslashes before it, in sum. So each bit is of the backslashes of one level.
     backslashes: u128,
-    /// Where the first one of them is spelled.
+    /// Position of the first one of them.
     backslash: usize,
 }
 
@@ -103,13 +104,15 @@ pub(super) struct Resolver {
     waiting: VecDeque<Character>,
     /// Levels of the backslashes since the last character, in sum.
     backslashes: u128,
-    /// Where the first one of them is spelled.
+    /// Position of the first one of them.
     backslash: usize,
 }
 
 impl Resolver {
     /// Takes the byte at a position.
     pub(super) fn push(&mut self, byte: u8, at: usize) {
+        #[cfg(test)]
+        STEPS.with(|steps| steps.set(steps.get() + 1));
         if byte == b'\\' {
             if self.backslashes == 0 {
                 self.backslash = at;
@@ -239,6 +242,12 @@ pub(super) fn resolved(text: &[u8]) -> Vec<Character> {
     }
     characters.extend(std::iter::from_fn(|| resolver.last()));
     characters
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// Bytes that were read in this thread, for the tests of the cost.
+    pub(super) static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]
