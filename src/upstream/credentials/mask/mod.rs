@@ -43,6 +43,8 @@ pub(super) struct Mask {
     characters: [u8; 256],
     /// Pairs of characters that follow one another in a form, by a hash of 12 bits.
     pairs: Box<[bool; 4096]>,
+    /// Length, in bytes, from which a form is masked within a word.
+    within_words: usize,
     /// True if the secret holds a backslash, so that `\\n` may spell a part of it.
     holds_backslash: bool,
 }
@@ -71,12 +73,25 @@ impl Mask {
                 }
             }
         }
+        // Backslashes are left out of a form without making it a likelier word.
+        let backslashes = secret.iter().filter(|byte| **byte == b'\\').count();
+        let shortened = secret.len().saturating_sub(backslashes).clamp(WHOLE_WORD / 2, WHOLE_WORD);
+        let within_words = if secret.len() < WHOLE_WORD { WHOLE_WORD } else { shortened };
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
         let plain = Searcher::new(&forms);
         let forms = NFA::new(&forms)?;
         // An automaton of the standard kind has this state.
         let idle = forms.start_state(Anchored::No).unwrap_or_default();
-        Ok(Mask { forms, plain, idle, longest, characters, pairs, holds_backslash: secret.contains(&b'\\') })
+        Ok(Mask {
+            forms,
+            plain,
+            idle,
+            longest,
+            characters,
+            pairs,
+            within_words,
+            holds_backslash: backslashes > 0,
+        })
     }
 
     /// `text` without the secret: `***` in its place, or other digits in a number. A JSON text stays one.
@@ -259,7 +274,8 @@ impl Reading<'_> {
     }
 
     fn add(&mut self, span: Span, length: usize) {
-        if length >= WHOLE_WORD || (ends_before(self.text, span.start) && begins_behind(self.text, span.end))
+        if length >= self.mask.within_words
+            || (ends_before(self.text, span.start) && begins_behind(self.text, span.end))
         {
             self.found.push(span);
         }
