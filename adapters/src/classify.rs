@@ -9,7 +9,7 @@ use crate::spec::{BodyFormat, Spec};
 
 /// Classifies an unsuccessful reply.
 pub(crate) fn failure(spec: &Spec, reply: &Response<Bytes>) -> Failure {
-    let error = VendorError::read(reply.body());
+    let error = VendorError::of(reply);
     let kind = match reply.status() {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
             FailureKind::Rejected

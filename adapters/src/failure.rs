@@ -3,7 +3,11 @@
 //! Vendors document several shapes and use further ones, so one reading serves all: `message`, `error` (a string or an
 //! object), `detail` (a string or FastAPI's list), `title`, `errors` (a list, or lists by field), or no JSON at all.
 
+use bytes::Bytes;
+use http::{HeaderMap, Response, header};
+
 use crate::json::{Kind, Raw, Reader};
+use crate::message::{of_body, presentable};
 
 /// Maximum length of a forwarded vendor text, in characters.
 const MAX_MESSAGE: usize = 1000;
@@ -64,8 +68,22 @@ pub struct VendorError {
 }
 
 impl VendorError {
-    /// Reads an error body. A body that is no JSON becomes the message, unless it looks like HTML.
+    /// Reads an error reply. A body that is no text is not read: with a content coding, of a binary type, or a page.
+    pub fn of(reply: &Response<Bytes>) -> VendorError {
+        match body_kind(reply.headers()) {
+            BodyKind::Text => VendorError::read(reply.body()),
+            BodyKind::Page => VendorError::read_as(reply.body(), |_| None),
+            BodyKind::Binary => VendorError::default(),
+        }
+    }
+
+    /// Reads an error body. A body that is no JSON becomes the message, unless it is no text or a page.
     pub fn read(body: &[u8]) -> VendorError {
+        VendorError::read_as(body, of_body)
+    }
+
+    fn read_as(body: &[u8], text: fn(&[u8]) -> Option<&str>) -> VendorError {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let parsed = Reader::lenient(body).and_then(|mut reader| {
             let whole = reader.raw()?;
             reader.end()?;
@@ -75,10 +93,13 @@ impl VendorError {
         match parsed {
             Ok(value) if value.kind() == Kind::Object => error.object(value, MAX_LEVELS),
             Ok(value) if value.kind() == Kind::String => error.message = value.as_str().map(Into::into),
-            _ => error.message = text(body),
+            _ => error.message = text(body).map(str::to_owned),
         }
-        error.code = error.code.map(|code| clip(&code));
-        error.message = error.message.map(|message| clip(&message));
+        error.code = error.code.and_then(|code| shown(&code));
+        error.message = error.message.and_then(|message| shown(&message));
+        for (_, detail) in &mut error.fields {
+            *detail = shown(detail).unwrap_or_default();
+        }
         error
     }
 
@@ -159,11 +180,37 @@ fn dotted(path: &str) -> Vec<String> {
     path.split('.').map(str::to_owned).collect()
 }
 
-fn text(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(body.get(..body.len().min(8 * MAX_MESSAGE)).unwrap_or_default());
-    let text = text.trim();
-    // An HTML page is not a message.
-    (!text.is_empty() && !text.starts_with('<')).then(|| text.to_owned())
+/// The part of a text that is shown to callers.
+fn shown(text: &str) -> Option<String> {
+    presentable(text).map(|text| clip(&text))
+}
+
+/// Kinds of bodies by their headers.
+enum BodyKind {
+    Text,
+    Page,
+    Binary,
+}
+
+fn body_kind(headers: &HeaderMap) -> BodyKind {
+    let is_plain = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if !codings.all(|value| value.to_str().is_ok_and(|codings| codings.split(',').all(is_plain))) {
+        return BodyKind::Binary;
+    }
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return BodyKind::Text };
+    let kind = String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase();
+    let (kind, parameters) = kind.split_once(';').unwrap_or((&kind, ""));
+    let kind = kind.trim();
+    match kind {
+        _ if parameters.contains("utf-16") || parameters.contains("utf-32") => BodyKind::Binary,
+        // JSON of this type is read: it is the default of PHP.
+        "text/html" | "application/xhtml+xml" => BodyKind::Page,
+        "" | "application/javascript" | "application/x-www-form-urlencoded" => BodyKind::Text,
+        _ if kind.starts_with("text/") => BodyKind::Text,
+        _ if kind.contains("json") || kind.contains("xml") || !kind.contains('/') => BodyKind::Text,
+        _ => BodyKind::Binary,
+    }
 }
 
 /// Cuts a message at `MAX_MESSAGE` and replaces control characters by blanks.
@@ -174,4 +221,54 @@ pub(crate) fn clip(message: &str) -> String {
         clipped.push('…');
     }
     clipped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(kind: &str, coding: &str, body: &[u8]) -> VendorError {
+        let reply =
+            Response::builder().header(header::CONTENT_TYPE, kind).header(header::CONTENT_ENCODING, coding);
+        VendorError::of(&reply.body(Bytes::copy_from_slice(body)).unwrap())
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_nothing() {
+        let error =
+            VendorError::read("\u{feff}{\"errors\":[{\"field\":\"a.b\",\"message\":\"no\"}]}".as_bytes());
+        assert_eq!(error.fields, [(vec!["a".to_owned(), "b".to_owned()], "no".to_owned())]);
+        assert_eq!(error.message.as_deref(), Some("no"));
+    }
+
+    #[test]
+    fn headers_tell_what_is_no_text() {
+        let json = br#"{"message":"no","code":"c"}"#;
+        for (kind, coding, body, message) in [
+            ("text/plain", "identity", &b"no"[..], Some("no")),
+            ("application/json", "", json, Some("no")),
+            ("application/problem+json; charset=utf-8", "Identity", json, Some("no")),
+            ("text/html; charset=UTF-8", "", json, Some("no")),
+            ("text/html", "", b"no", None),
+            ("application/xhtml+xml", "", b"no", None),
+            ("application/json", "gzip", json, None),
+            ("text/plain", "identity, br", b"no", None),
+            ("image/png", "", b"no", None),
+            ("application/octet-stream", "", json, None),
+            ("text/plain; charset=utf-16le", "", b"no", None),
+        ] {
+            assert_eq!(read(kind, coding, body).message.as_deref(), message, "{kind}, {coding}");
+        }
+    }
+
+    #[test]
+    fn markup_within_json_is_not_shown() {
+        let error = VendorError::read(
+            br#"{"code":"<b>c</b>","message":"<p>no</p>","errors":{"title":["<br>"],"x":["a < b"]}}"#,
+        );
+        assert_eq!((error.code, error.message), (None, None));
+        let fields: Vec<_> =
+            error.fields.iter().map(|(path, detail)| (path[0].as_str(), detail.as_str())).collect();
+        assert_eq!(fields, [("title", ""), ("x", "a < b")]);
+    }
 }

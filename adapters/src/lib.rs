@@ -102,6 +102,7 @@ pub mod docs;
 mod failure;
 pub mod json;
 pub mod merge;
+mod message;
 pub mod reading;
 mod request;
 mod spec;

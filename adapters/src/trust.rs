@@ -192,8 +192,9 @@ pub(crate) fn content_type(reply: &Response<Bytes>) -> &str {
 pub(crate) fn refusal(spec: &Spec, reply: &Response<Bytes>) -> DecodeError {
     let is_nested = reply.status() == StatusCode::MULTI_STATUS;
     let error = whole(reply.body()).and_then(|body| erroneous(body, is_nested));
-    let text = error.map_or(&**reply.body(), |error| error.text().as_bytes());
-    DecodeError::Failed(into_failure(VendorError::read(text), spec, FailureKind::Rejected))
+    let error =
+        error.map_or_else(|| VendorError::of(reply), |error| VendorError::read(error.text().as_bytes()));
+    DecodeError::Failed(into_failure(error, spec, FailureKind::Rejected))
 }
 
 /// Looks for an error in an answer that gave no conversation; else the reason stays as it is.

@@ -13,7 +13,7 @@ use super::transport::{Reply, TransportError, UpstreamRequest};
 
 /// Authorizes every request of the inner service. Stands below the retries, so that each attempt has the current
 /// credential. A 401 is repeated at most once, with another credential and before the same deadline. A credential that
-/// the vendor echoes is removed from the response.
+/// the vendor echoes is removed from the response, in whatever spelling.
 #[derive(Debug)]
 pub struct Authorize<S> {
     inner: S,
@@ -70,7 +70,10 @@ where
         return Ok(reply);
     }
     inner.ready().await?;
-    attempt(&mut inner, header, &other, exchange).await
+    let mut reply = attempt(&mut inner, header, &other, exchange).await?;
+    // The vendor may still speak of the one that it refused.
+    reply.response = reply.response.map(|body| key.redact(body));
+    Ok(reply)
 }
 
 async fn attempt<S>(

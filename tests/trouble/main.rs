@@ -11,6 +11,7 @@ mod matrix;
 mod peer;
 mod rig;
 mod secrecy;
+mod spellings;
 mod table;
 mod tls;
 mod wire;

@@ -71,14 +71,24 @@ impl Rig {
     /// The same as a task's work.
     pub(crate) fn updating(&self, upstream: &str) -> impl Future<Output = Reply> + Send + 'static {
         let spec = self.upstreams[upstream].settings.vendor.spec();
-        let request = Request::patch(&id(upstream, spec), spec.example.patch);
+        self.updating_one(id(upstream, spec), upstream)
+    }
+
+    fn updating_one(
+        &self,
+        id: String,
+        upstream: &str,
+    ) -> impl Future<Output = Reply> + Send + 'static + use<> {
+        let request = Request::patch(&id, self.upstreams[upstream].settings.vendor.spec().example.patch);
         let (client, api) = (self.client.clone(), self.gateway.api());
         async move { client.send(api, &request).await }
     }
 
-    /// So many of them at once.
+    /// So many of them at once, each of another conversation: none waits for its turn.
     pub(crate) async fn updates(&self, upstream: &str, count: usize) -> Vec<Reply> {
-        (0..count).map(|_| self.updating(upstream)).collect::<JoinSet<Reply>>().join_all().await
+        let id = id(upstream, self.upstreams[upstream].settings.vendor.spec());
+        let update = |number: usize| self.updating_one(format!("{id}-{number}"), upstream);
+        (0..count).map(update).collect::<JoinSet<Reply>>().join_all().await
     }
 
     pub(crate) async fn send(&self, request: &Request) -> Reply {

@@ -2,7 +2,7 @@
 
 use std::io::{Result, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Once};
+use std::sync::{Once, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,14 +23,18 @@ pub(crate) fn is_shown(answer: &Reply, key: &str) -> bool {
 static LINES: AtomicUsize = AtomicUsize::new(0);
 static LEAKS: AtomicUsize = AtomicUsize::new(0);
 
-struct Search(Arc<[String]>);
+/// Codings that no line of the log may hold.
+static SOUGHT: RwLock<Vec<String>> = RwLock::new(Vec::new());
+
+struct Search;
 
 impl Write for Search {
     /// The log writes whole lines.
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         let line = String::from_utf8_lossy(bytes);
         LINES.fetch_add(1, Relaxed);
-        LEAKS.fetch_add(usize::from(self.0.iter().any(|code| line.contains(code))), Relaxed);
+        let sought = SOUGHT.read().unwrap();
+        LEAKS.fetch_add(usize::from(sought.iter().any(|code| line.contains(code))), Relaxed);
         Ok(bytes.len())
     }
 
@@ -41,14 +45,22 @@ impl Write for Search {
 
 /// From now on every line that any crate logs, at every level, is searched for the sandbox's credentials.
 pub(crate) fn search_logs(sandbox: &Sandbox) {
+    let credentials = sandbox.credentials();
+    search_logs_for(ALL.iter().flat_map(|adapter| credentials[adapter.spec().vendor].keys.clone()));
+}
+
+/// From now on every line that any crate logs, at every level, is searched for these credentials too.
+pub(crate) fn search_logs_for(keys: impl IntoIterator<Item = String>) {
     static ONCE: Once = Once::new();
+    let codings = keys.into_iter().flat_map(|key| codings(&key));
+    let mut sought = SOUGHT.write().unwrap();
+    sought.extend(codings);
+    sought.sort();
+    sought.dedup();
+    drop(sought);
     ONCE.call_once(|| {
-        let credentials = sandbox.credentials();
-        let keys = ALL.iter().flat_map(|adapter| &credentials[adapter.spec().vendor].keys);
-        let secrets: Arc<[String]> = keys.flat_map(|key| codings(key)).collect();
         let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
-        let subscriber = subscriber.with_writer(move || Search(Arc::clone(&secrets)));
-        tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+        tracing::subscriber::set_global_default(subscriber.with_writer(|| Search).finish()).unwrap();
     });
 }
 

@@ -121,7 +121,7 @@ impl Redis {
     /// The keys of all records.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
-        self.ask(&[b"KEYS", b"*"])
+        self.ask(&[b"KEYS", b"parlance:v2:*"])
     }
 }
 

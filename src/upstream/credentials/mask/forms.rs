@@ -3,17 +3,20 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use super::WHOLE_WORD;
-use super::spelling::{is_leader, unit};
+use super::spelling::{self, is_leader};
 
-/// Number of bytes at the end of a text in which an escape can begin that is not complete.
+/// Length, in bytes, from which a secret is searched for anywhere. A shorter one must stand as a whole word, or it would
+/// be found by chance.
+pub(super) const WHOLE_WORD: usize = 8;
+
+/// Number of bytes at the end of a secret in which an escape can begin that is not complete.
 const OPEN_END: usize = 6;
 
 /// The forms of a secret, each once, none empty. Forms of `WHOLE_WORD` bytes or more are searched for anywhere.
 pub(super) fn of(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![secret.to_vec(), resolved(secret)];
     if secret.len() >= WHOLE_WORD {
-        let mut long = around(secret);
+        let mut long = parts(secret);
         long.extend([hex(secret, b"0123456789abcdef"), hex(secret, b"0123456789ABCDEF")]);
         // A header or a text that is encoded as a whole may hold the secret escaped.
         for text in [secret.to_vec(), slashes_escaped(secret), percent_encoded(secret)] {
@@ -28,28 +31,33 @@ pub(super) fn of(secret: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
-/// The characters that a text spells, without the backslashes that spell none.
 fn resolved(text: &[u8]) -> Vec<u8> {
-    let mut characters = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some((value, end)) = unit(text, at) {
-        characters.extend(u8::try_from(value).ok().filter(|byte| *byte != b'\\'));
-        at = end;
-    }
-    characters
+    spelling::resolved(text).iter().filter_map(|character| u8::try_from(character.value).ok()).collect()
 }
 
-/// Forms of a secret whose first or last characters make an escape together with the text around it.
-fn around(secret: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms: Vec<Vec<u8>> = [b'%', b'\\'].map(|before| resolved(&[&[before], secret].concat())).into();
+/// Parts of a secret whose other characters may belong to an escape that begins before it or ends behind it.
+fn parts(secret: &[u8]) -> Vec<Vec<u8>> {
+    let is_hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
+    let mut parts = Vec::new();
+    for at in 1..=OPEN_END {
+        if let Some((b'u', digits)) = secret.get(..at).and_then(<[u8]>::split_first)
+            && digits.len() == 4
+            && is_hex(digits)
+        {
+            parts.push(resolved(secret.get(at..).unwrap_or_default()));
+        }
+        if at <= 4 && secret.get(..at).is_some_and(is_hex) {
+            parts.push(resolved(secret.get(at..).unwrap_or_default()));
+        }
+    }
     let tail = secret.len().saturating_sub(OPEN_END);
     let open = (tail..secret.len()).find(|at| {
         let rest = secret.get(at + 1..).unwrap_or_default();
         let is_open = rest.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'#');
         is_open && secret.get(*at).is_some_and(|byte| is_leader(*byte))
     });
-    forms.extend(open.and_then(|at| secret.get(..at)).map(resolved));
-    forms
+    parts.extend(open.and_then(|at| secret.get(..at)).map(resolved));
+    parts
 }
 
 /// The characters that depend on `text` alone, wherever it begins in a text that is encoded, in both alphabets.

@@ -56,10 +56,6 @@ fn whole_escapes(text: &[u8], Span { mut start, mut end }: Span) -> Span {
             break;
         }
     }
-    // Nor a character of several bytes.
-    while text.get(start).is_some_and(|byte| byte & 0xC0 == 0x80) && start > 0 {
-        start -= 1;
-    }
     let run = backslashes(start);
     // With text within text, a longer run of backslashes belongs to the same escape.
     if text.get(start).is_some_and(|first| br#""\/bfnrtu"#.contains(first)) {
