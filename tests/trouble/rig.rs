@@ -71,15 +71,11 @@ impl Rig {
     /// The same as a task's work.
     pub(crate) fn updating(&self, upstream: &str) -> impl Future<Output = Reply> + Send + 'static {
         let spec = self.upstreams[upstream].settings.vendor.spec();
-        self.updating_one(id(upstream, spec), upstream)
+        self.updating_one(&id(upstream, spec), upstream)
     }
 
-    fn updating_one(
-        &self,
-        id: String,
-        upstream: &str,
-    ) -> impl Future<Output = Reply> + Send + 'static + use<> {
-        let request = Request::patch(&id, self.upstreams[upstream].settings.vendor.spec().example.patch);
+    fn updating_one(&self, id: &str, upstream: &str) -> impl Future<Output = Reply> + Send + 'static + use<> {
+        let request = Request::patch(id, self.upstreams[upstream].settings.vendor.spec().example.patch);
         let (client, api) = (self.client.clone(), self.gateway.api());
         async move { client.send(api, &request).await }
     }
@@ -87,7 +83,7 @@ impl Rig {
     /// So many of them at once, each of another conversation: none waits for its turn.
     pub(crate) async fn updates(&self, upstream: &str, count: usize) -> Vec<Reply> {
         let id = id(upstream, self.upstreams[upstream].settings.vendor.spec());
-        let update = |number: usize| self.updating_one(format!("{id}-{number}"), upstream);
+        let update = |number: usize| self.updating_one(&format!("{id}-{number}"), upstream);
         (0..count).map(update).collect::<JoinSet<Reply>>().join_all().await
     }
 
