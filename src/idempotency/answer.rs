@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use parlance_adapters::canonical::WarningCode;
 use serde::Serialize;
 
 use crate::types::body::{self, Body};
@@ -61,7 +62,7 @@ impl StoredResponse {
             let body = BriefBody {
                 id: conversation,
                 warnings: [Warning {
-                    code: "body-not-kept",
+                    code: WarningCode::BodyNotKept.as_str(),
                     detail: "The update was done and answered; the answer's body is not kept any more. Read the \
                              conversation to see it.",
                 }],

@@ -35,5 +35,6 @@ codes! {
     Accepted = "accepted", "The vendor took the update and does not say that it is made.";
     NotSaved = "not-saved", "The vendor took the text and says that it stored none.";
     Truncated = "truncated", "The vendor stored fewer characters than were sent.";
+    BodyNotKept = "body-not-kept", "The update was done before under this key, and its answer is not kept.";
     Unmerged = "unmerged", "The request of a dry run is shown without the stored context.";
 }
