@@ -12,7 +12,7 @@ use crate::upstream::Upstream;
 use crate::upstream::transport::{Reply, TransportError, TransportErrorKind};
 
 /// Names the upstream that a problem is about.
-fn about(upstream: &Upstream, problem: Problem) -> Problem {
+pub(super) fn about(upstream: &Upstream, problem: Problem) -> Problem {
     let part = VendorPart {
         vendor: upstream.settings.vendor.spec().vendor,
         upstream: upstream.settings.adapter.name.clone(),
@@ -140,13 +140,13 @@ pub(super) fn update(mut problem: Problem) -> Problem {
 }
 
 /// Says that other updates of the conversation were first.
-pub(super) fn no_turn(upstream: &Upstream, error: &TurnError) -> Problem {
+pub(super) fn no_turn(error: &TurnError) -> Problem {
     let code = match error {
         TurnError::Busy | TurnError::Lost => Code::ConversationBusy,
         TurnError::Shutdown => Code::Draining,
         TurnError::Store(_) => Code::IdempotencyStoreUnavailable,
     };
-    about(upstream, Problem::new(code, format!("{error}; nothing was sent.")).retry_after(1))
+    Problem::new(code, format!("{error}; nothing was sent.")).retry_after(1)
 }
 
 /// Says that the vendor's conversations take no conditions.

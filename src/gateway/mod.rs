@@ -30,7 +30,7 @@ use crate::types::deadline::Deadline;
 use crate::types::etag::{Condition, ETag};
 use crate::types::problem::Problem;
 use crate::upstream::transport::Reply;
-use crate::upstream::{Slot, Upstream};
+use crate::upstream::{Exchanged, Slot, Upstream};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -181,33 +181,71 @@ impl Prepared {
 
     /// Sends the update when its turn has come, all before `deadline`. Reads the conversation before it if there is a
     /// condition or the context must be merged.
+    ///
+    /// What is rarely awaited is boxed, so that the future of a plain update stays small.
     pub async fn send(self, turns: &Turns, mut before_send: BeforeSend, deadline: Deadline) -> Outcome {
-        let reads_first = !self.is_sent_at_once();
-        let Prepared { upstream, target, encoded, kind, if_match, traceparent } = self;
+        let upstream = &self.upstream;
         // Before the turn: updates that wait for it must not fill the gateway.
         let slot = match upstream.admit() {
             Ok(slot) => slot,
-            Err(error) => return Outcome::unsent(failures::transport(&upstream, error)),
+            Err(error) => return Outcome::unsent(failures::transport(upstream, error)),
         };
-        let address = target.address(upstream.settings.vendor.spec(), &upstream.settings.adapter);
-        let mut noted = Ok(());
-        let on_wait = async { noted = before_send.unmark().await };
-        let turn = turns.take_if_possible(&address, (kind, reads_first), &deadline, on_wait).await;
-        let turn = match turn.map_err(|error| failures::no_turn(&upstream, &error)) {
+        let address = self.target.address(upstream.settings.vendor.spec(), &upstream.settings.adapter);
+        let kind = (self.kind, !self.is_sent_at_once());
+        let turn = match turns.take_at_once(&address, self.kind) {
+            Some(turn) => Ok(turn),
+            None => Box::pin(wait(turns, &address, kind, &deadline, &mut before_send)).await,
+        };
+        let mut turn = match turn {
             Ok(turn) => turn,
-            Err(problem) => return Outcome::unsent(problem),
+            Err(problem) => return Outcome::unsent(failures::about(upstream, problem)),
         };
-        if let Err(problem) = noted {
-            return Outcome::unsent(problem);
-        }
         // A holder that was stopped must not send after its lease.
         let deadline = match turn.valid_until() {
             Some(latest) => deadline.no_later_than(latest),
             None => deadline,
         };
-        let exchange = Exchange::new(&upstream, &target, slot, traceparent, deadline);
-        exchange.update(encoded, if_match.as_ref(), turn, before_send).await
+        let mut exchange = Exchange::new(upstream, &self.target, slot, self.traceparent, deadline);
+        let call = match (self.encoded, &self.if_match) {
+            (Encoded::Ready(call), None) => Ok(call),
+            (encoded, if_match) => Box::pin(exchange.complete(encoded, if_match.as_ref())).await,
+        };
+        let call = match call {
+            Ok(call) if exchange.waited > CONFIRM_AFTER || before_send.is_pending() => {
+                Box::pin(exchange.clear(&mut turn, before_send)).await.map(|()| call)
+            }
+            call => call,
+        };
+        let waited = exchange.waited;
+        let mut call = match call {
+            Ok(call) => call,
+            Err(problem) => return Outcome { result: Err(problem), waited },
+        };
+        let sent = exchange.write(&mut call, turn).await;
+        let result = match sent.result {
+            Ok(reply) if reply.response.status().is_success() => {
+                updated(upstream, &self.target, &call, &reply)
+            }
+            Ok(reply) => Err(failures::vendor(upstream, &reply)),
+            Err(error) => Err(failures::update(failures::transport(upstream, error))),
+        };
+        Outcome { result, waited: waited + sent.waited }
     }
+}
+
+/// Waits for the turn of a conversation. A key's note that the update is sent is taken back meanwhile.
+async fn wait(
+    turns: &Turns,
+    address: &str,
+    kind: (TurnKind, bool),
+    deadline: &Deadline,
+    before_send: &mut BeforeSend,
+) -> Result<Turn, Problem> {
+    let mut noted = Ok(());
+    let on_wait = async { noted = before_send.unmark().await };
+    let turn = turns.take_if_possible(address, kind, deadline, on_wait).await;
+    let turn = turn.map_err(|error| failures::no_turn(&error))?;
+    noted.map(|()| turn)
 }
 
 /// Reads a conversation before `deadline`.
@@ -265,49 +303,25 @@ impl<'a> Exchange<'a> {
         Exchange { upstream, target, slot, traceparent, deadline, waited: Duration::ZERO }
     }
 
-    async fn update(
-        mut self,
-        encoded: Encoded,
-        if_match: Option<&Condition>,
-        mut turn: Turn,
-        before_send: BeforeSend,
-    ) -> Outcome {
-        let call = match self.complete(encoded, if_match).await {
-            Ok(call) => self.clear(&mut turn, before_send).await.map(|()| call),
-            Err(problem) => Err(problem),
-        };
-        let mut call = match call {
-            Ok(call) => call,
-            Err(problem) => return Outcome { result: Err(problem), waited: self.waited },
-        };
+    /// Sends the call's request, the one that writes. A caller that hangs up must not hand the turn on while its update is
+    /// under way, so it goes on.
+    fn write(self, call: &mut UpstreamCall, turn: Turn) -> Continued<Exchanged> {
         let request = self.traced(std::mem::take(&mut call.request));
-        let Exchange { upstream, target, slot, deadline, waited, .. } = self;
-        let shared = Arc::clone(upstream);
-        // A caller that hangs up must not hand the turn on while its update is under way.
-        let sent = Continued::new(async move {
-            let sent = shared.send(&slot, request, deadline).await;
+        let Exchange { upstream, slot, deadline, .. } = self;
+        let upstream = Arc::clone(upstream);
+        Continued::new(async move {
+            let sent = upstream.send(&slot, request, deadline).await;
             drop(turn);
             sent
-        });
-        let sent = sent.await;
-        let result = match sent.result {
-            Ok(reply) if reply.response.status().is_success() => updated(upstream, target, &call, &reply),
-            Ok(reply) => Err(failures::vendor(upstream, &reply)),
-            Err(error) => Err(failures::update(failures::transport(upstream, error))),
-        };
-        Outcome { result, waited: waited + sent.waited }
+        })
     }
 
-    /// Completes the call from the stored conversation, if it needs one.
+    /// Reads the stored conversation, tests the condition on it, and merges into it what must be merged.
     async fn complete(
         &mut self,
         encoded: Encoded,
         if_match: Option<&Condition>,
     ) -> Result<UpstreamCall, Problem> {
-        let encoded = match (encoded, if_match) {
-            (Encoded::Ready(call), None) => return Ok(call),
-            (encoded, _) => encoded,
-        };
         let reply = self.read().await.map_err(failures::not_read)?;
         let stored = self.stored(&reply).map_err(failures::not_read)?;
         if let Some(condition) = if_match {
@@ -325,7 +339,9 @@ impl<'a> Exchange<'a> {
     async fn clear(&self, turn: &mut Turn, before_send: BeforeSend) -> Result<(), Problem> {
         // The store may have lost the lease during the read.
         if self.waited > CONFIRM_AFTER {
-            turn.confirm().await.map_err(|error| failures::no_turn(self.upstream, &error))?;
+            turn.confirm()
+                .await
+                .map_err(|error| failures::about(self.upstream, failures::no_turn(&error)))?;
         }
         before_send.mark().await
     }

@@ -92,6 +92,11 @@ impl BeforeSend {
         BeforeSend { shared: None, is_marked: false }
     }
 
+    /// True if [`mark`](BeforeSend::mark) has something to write.
+    pub fn is_pending(&self) -> bool {
+        !self.is_marked && self.recorded().is_some()
+    }
+
     /// Writes the note, unless the claim was written with it. To be called before the first request that can change
     /// something is sent.
     ///

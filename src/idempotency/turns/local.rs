@@ -1,7 +1,7 @@
 //! Queues of this process: one for each conversation that is in use, first come, first served.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -16,7 +16,30 @@ const SHARDS: usize = 64;
 pub(super) struct Queues<L> {
     seed: RandomState,
     /// Keyed by a hash of the conversation. Two conversations with the same hash wait for each other without need.
-    shards: [Mutex<HashMap<u64, Queue<L>>>; SHARDS],
+    shards: [Mutex<Table<L>>; SHARDS],
+}
+
+/// Queues by the hash of their conversation, which is not hashed again.
+type Table<L> = HashMap<u64, Queue<L>, BuildHasherDefault<Hashed>>;
+
+/// Hasher of what is a hash.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Turns at work for one conversation, and those that wait.
@@ -93,7 +116,7 @@ impl<L> Queues<L> {
         Entered::Waits(Waiting { queues: Some(queues), key, kind, number, admitted })
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Queue<L>>> {
+    fn shard(&self, key: u64) -> MutexGuard<'_, Table<L>> {
         let at = usize::try_from(key >> 32).unwrap_or_default() % SHARDS;
         let [first, ..] = &self.shards;
         // No change panics half-way, so a poisoned state is consistent.

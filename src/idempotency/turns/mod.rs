@@ -136,6 +136,17 @@ impl Turns {
         Turns { shared, leases, on_store_failure }
     }
 
+    /// The turn of `conversation`, if it has come and no store has to be asked.
+    pub fn take_at_once(&self, conversation: &str, kind: TurnKind) -> Option<Turn> {
+        if self.leases.is_some() {
+            return None;
+        }
+        match Queues::enter(&self.shared.queues, conversation, kind) {
+            Entered::Come(place) => Some(self.turn(place, None)),
+            Entered::Waits(_) => None,
+        }
+    }
+
     /// Waits, within `deadline`, until the turn of `conversation` has come.
     ///
     /// # Errors
