@@ -123,7 +123,8 @@ impl StoreConnection {
         let mut reply = send(&mut up).await;
         if matches!(&reply, Ok(Err(error)) if error.code().is_none()) {
             self.0.give_up(&up);
-            up = self.up(deadline).await?;
+            // The first one may have been executed, whatever became of its reply.
+            up = self.up(deadline).await.map_err(|_| StoreError::Lost)?;
             reply = send(&mut up).await;
         }
         match reply {

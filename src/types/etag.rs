@@ -17,15 +17,14 @@ impl ETag {
 
     /// Value of the header `ETag`.
     pub fn header(self) -> HeaderValue {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut text = Vec::with_capacity(34);
-        text.push(b'"');
-        let bytes = self.0.iter().flat_map(|half| half.to_be_bytes());
-        let digits = bytes.flat_map(|byte| [byte >> 4, byte & 0xF]);
-        text.extend(digits.filter_map(|digit| HEX.get(usize::from(digit))));
-        text.push(b'"');
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
-            .unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+        let mut text = [b'"'; 34];
+        let [high, low] = self.0;
+        for (at, digit) in text.iter_mut().skip(1).take(32).enumerate() {
+            let half = if at < 16 { high } else { low };
+            let nibble = half.rotate_left(4 * (at as u32 % 16 + 1)).to_le_bytes()[0] & 0xF;
+            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        }
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
     }
 }
 

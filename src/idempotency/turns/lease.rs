@@ -117,10 +117,11 @@ pub(super) struct Lease {
 enum State {
     /// The store has nothing of it.
     Unknown,
-    /// The store may have a waiter or a holder.
+    /// The store may have a waiter, or a holder until it ends.
     Asked {
         /// Number of the waiter.
         number: Option<u64>,
+        ends: Instant,
     },
     /// It is held, with this fencing value, and ends then.
     Held { number: u64, ends: Instant },
@@ -149,7 +150,7 @@ impl Lease {
     pub(super) async fn ask(&mut self, before: Option<&mut Lease>) -> Result<bool, StoreError> {
         let Lifetimes { lease, store_timeout, .. } = self.store.lifetimes;
         let number = match self.state {
-            State::Asked { number } => number,
+            State::Asked { number, .. } => number,
             _ => None,
         };
         let mut command = script(ACQUIRE, &self.key);
@@ -160,9 +161,9 @@ impl Lease {
             .arg(millis(WAITER_LIFETIME))
             .arg(number.map(|number| number.to_string()).unwrap_or_default())
             .arg(before.as_ref().map_or("", |before| &before.token));
-        self.state = State::Asked { number };
         // The lease counts from here: the store starts it later.
         let ends = Instant::now() + lease;
+        self.state = State::Asked { number, ends };
         // Without a reply it may have been taken: it is released afterwards.
         let reply =
             self.store.connection.call(&command, store_timeout, || release(&self.key, &self.token)).await?;
@@ -174,7 +175,7 @@ impl Lease {
         let number = u64::try_from(number).map_err(|_| StoreError::Invalid)?;
         self.state = match free {
             1 => State::Held { number, ends },
-            _ => State::Asked { number: Some(number) },
+            _ => State::Asked { number: Some(number), ends },
         };
         Ok(free == 1)
     }
@@ -231,8 +232,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let until = match self.state {
             State::Unknown => return,
-            State::Asked { .. } => None,
-            State::Held { ends, .. } => Some(ends),
+            // Of an answer that was lost nothing is known: it may be held.
+            State::Asked { ends, .. } | State::Held { ends, .. } => ends,
         };
         let (store, ticket) = (Arc::clone(&self.store), Running::enter(&self.store.releases));
         let (key, token) = (std::mem::take(&mut self.key), std::mem::take(&mut self.token));
@@ -244,19 +245,13 @@ impl Drop for Lease {
 }
 
 /// Releases what is the token's. If that fails, a lease that is held until `until` is released later.
-async fn release_until(
-    store: Arc<Leases>,
-    key: String,
-    token: String,
-    until: Option<Instant>,
-    _ticket: Ticket,
-) {
+async fn release_until(store: Arc<Leases>, key: String, token: String, until: Instant, _ticket: Ticket) {
     let timeout = store.lifetimes.store_timeout;
     let mut pause = FIRST_RELEASE_PAUSE;
     for _ in 0..=RELEASE_ATTEMPTS {
         let command = release(&key, &token);
         let released = store.connection.call(&command, timeout, || release(&key, &token)).await;
-        if released.is_ok() || until.is_none_or(|until| until < Instant::now()) {
+        if released.is_ok() || until < Instant::now() {
             return;
         }
         tokio::time::sleep(pause).await;
