@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! prepare: body ──> Patch ──> Encoded                                every fault of the body, before anything is sent
-//! send:    [read ──> condition ──> merge] ──> UpstreamCall ──> reply ──> Conversation ──> Outcome
-//! read:                                                        reply ──> Conversation ──> Outcome
+//! send:    slot ──> turn ──> [read ──> condition ──> merge] ──> UpstreamCall ──> reply ──> Conversation ──> Outcome
+//! read:    slot ──> reply ──> Conversation ──> Outcome
 //! ```
 
 pub mod callers;
