@@ -182,7 +182,7 @@ impl Prepared {
     /// Sends the update when its turn has come, all before `deadline`. Reads the conversation before it if there is a
     /// condition or the context must be merged.
     ///
-    /// What is rarely awaited is boxed, so that the future of a plain update stays small.
+    /// Rare waits are boxed, so that the future of a plain update stays small.
     pub async fn send(self, turns: &Turns, mut before_send: BeforeSend, deadline: Deadline) -> Outcome {
         let upstream = &self.upstream;
         // Before the turn: updates that wait for it must not fill the gateway.
