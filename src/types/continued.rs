@@ -17,14 +17,13 @@ use tokio::runtime::Handle;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
+/// let (answer, answered) = oneshot::channel();
 /// let (done, seen) = oneshot::channel();
-/// let mut work = Continued::new(async {
-///     tokio::task::yield_now().await;
-///     done.send("done").ok()
-/// });
-/// assert!(tokio::time::timeout(Duration::ZERO, &mut work).await.is_err());
-/// drop(work);
-/// assert_eq!(seen.await, Ok("done"));
+/// let work = Continued::new(async { done.send(answered.await) });
+/// assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err());
+/// // The work was dropped before its answer came, and yet it ends.
+/// answer.send("an answer").unwrap();
+/// assert_eq!(seen.await, Ok(Ok("an answer")));
 /// # }
 /// ```
 pub struct Continued<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
