@@ -10,4 +10,6 @@
 
 mod exclusion;
 mod failures;
+mod load;
+mod lost;
 mod rig;
