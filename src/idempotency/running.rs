@@ -1,10 +1,10 @@
-//! Count of keyed updates that run. An update outlives a caller that hangs up, and shutdown waits for it.
+//! Count of work that runs. It outlives a caller that hangs up, and shutdown waits for it.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Number of keyed updates that run.
+/// Number of keyed updates, or of turns, that run.
 #[derive(Debug)]
 pub(super) struct Running(watch::Sender<usize>);
 
@@ -14,7 +14,7 @@ impl Default for Running {
     }
 }
 
-/// One running update, counted until dropped.
+/// One of them, counted until dropped.
 #[derive(Debug)]
 pub(super) struct Ticket(Arc<Running>);
 

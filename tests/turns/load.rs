@@ -35,6 +35,8 @@ pub(crate) const LEASE: Duration = Duration::from_millis(2_500);
 /// Programs over the simulated vendors.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
+    /// Time that a program has to end.
+    pub(crate) drain: Duration,
     config: PathBuf,
     /// Files are gone when their programs are.
     directory: TempDir,
@@ -43,11 +45,11 @@ pub(crate) struct World {
 impl World {
     /// Simulated vendors. The programs have these tables and lines of the table `idempotency` in their configuration.
     pub(crate) async fn new(timeout: Duration, idempotency: &str, more: &str) -> Self {
-        let options =
-            Options { ledger_entries: 1_000_000, ledger_bytes: 2 << 30, ..Options::default() };
+        let options = Options { ledger_entries: 1_000_000, ledger_bytes: 2 << 30, ..Options::default() };
         let sandbox = Sandbox::with(options).await;
         let directory = tempfile::tempdir().unwrap();
-        let world = World { config: directory.path().join("parlance.toml"), sandbox, directory };
+        let world =
+            World { config: directory.path().join("parlance.toml"), drain: PATIENCE, sandbox, directory };
         world.configure(timeout, idempotency, more);
         world
     }
@@ -55,9 +57,10 @@ impl World {
     /// Replaces the configuration.
     pub(crate) fn configure(&self, timeout: Duration, idempotency: &str, more: &str) {
         let mut text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"0s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-             [log]\naccess = false\n[defaults]\nrate_limit = \"off\"\ntimeout = \"{}ms\"\nconnect_timeout = \"{}ms\"\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\ndrain_delay = \"0s\"\ndrain_timeout = \"{}ms\"\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n[log]\naccess = false\n[defaults]\nrate_limit = \"off\"\ntimeout = \"{}ms\"\nconnect_timeout = \"{}ms\"\n\
              [defaults.circuit]\nfailures = 0\nsuccess_rate = 0.0\n[idempotency]\n{idempotency}\n{more}\n",
+            self.drain.as_millis(),
             timeout.as_millis(),
             timeout.as_millis(),
         );
@@ -81,8 +84,8 @@ impl World {
     }
 
     /// The vendor gets a conversation of this id, without a context.
-    async fn put(&self, vendor: usize, id: &str) {
-        let (_, vendor, member, sample, id_member) = VENDORS[vendor];
+    pub(crate) async fn put(&self, vendor: &str, id: &str) {
+        let (_, vendor, member, sample, id_member) = VENDORS[place(vendor)];
         let path = format!("/conversations/{vendor}/{sample}");
         let mut conversation = self.sandbox.control("GET", &path, Value::Null).await;
         conversation[id_member] = id.into();
@@ -94,11 +97,36 @@ impl World {
         }
         self.sandbox.control("PUT", &format!("/conversations/{vendor}/{id}"), conversation).await;
     }
+
+    /// The context that the vendor has stored.
+    pub(crate) async fn context(&self, vendor: &str, id: &str) -> Value {
+        let path = format!("/conversations/{vendor}/{id}");
+        let mut stored = self.sandbox.control("GET", &path, Value::Null).await;
+        stored[VENDORS[place(vendor)].2].take()
+    }
+
+    /// The next requests of this method about a conversation are done and answered late.
+    pub(crate) async fn hold(&self, method: &str, id: &str, time: Duration) {
+        let rule = json!({
+            "method": method, "path_contains": id, "mode": "delay", "delay_ms": time.as_millis() as u64,
+            "apply_late": true,
+        });
+        self.sandbox.fault(rule).await;
+    }
+}
+
+fn place(vendor: &str) -> usize {
+    VENDORS.iter().position(|(_, name, ..)| *name == vendor).unwrap()
+}
+
+/// A merge patch.
+pub(crate) fn merge(id: &str, body: &str) -> Request {
+    Request::patch(id, body).set("Content-Type", "application/merge-patch+json")
 }
 
 /// Settings of a shared store that is patient enough for a busy machine.
-pub(crate) fn shared(redis: &Redis) -> String {
-    format!("{}\nlease = \"{}ms\"\nstore_timeout = \"1500ms\"", redis.setting(), LEASE.as_millis())
+pub(crate) fn shared(redis: &Redis, lease: Duration) -> String {
+    format!("{}\nlease = \"{}ms\"\nstore_timeout = \"1500ms\"", redis.setting(), lease.as_millis())
 }
 
 /// Content of an update.
@@ -227,8 +255,9 @@ impl Load {
         for lane in 0..self.lanes.len() {
             for round in 0..2 + 2 * self.goal / self.lanes.len() / UPDATES_EACH {
                 let load = Arc::clone(self);
-                conversations
-                    .spawn(async move { load.world.put(load.lanes[lane].vendor, &name(lane, round)).await });
+                conversations.spawn(async move {
+                    load.world.put(VENDORS[load.lanes[lane].vendor].1, &name(lane, round)).await
+                });
             }
         }
         conversations.join_all().await;
@@ -416,7 +445,9 @@ impl Load {
                 Change::Replace | Change::Title => true,
             };
             if !is_current {
-                judged.lost.insert(format!("{number}, {change:?} of {id}: others were between its read and it"));
+                judged
+                    .lost
+                    .insert(format!("{number}, {change:?} of {id}: others were between its read and it"));
             }
             changes += 1;
             match change {
@@ -431,14 +462,38 @@ impl Load {
             contexts += 1;
             assert!(body[member].is_object(), "{body}");
         }
-        let path = format!("/conversations/{vendor}/{id}");
-        let stored = self.world.sandbox.control("GET", &path, Value::Null).await;
-        let mut stored: BTreeMap<String, Value> = serde_json::from_value(stored[member].clone()).unwrap();
+        let stored = self.world.context(vendor, id).await;
+        let mut stored: BTreeMap<String, Value> = serde_json::from_value(stored).unwrap();
         let counted = stored.remove("n").map_or(0, |n| n.as_u64().unwrap());
         if counted != count {
             judged.lost.insert(format!("the counter of {id} is {counted}, not {count}"));
         }
         let stored: BTreeSet<String> = stored.into_keys().collect();
+        if stored != members || std::env::var_os("DUMP").is_some() {
+            for entry in ledger["entries"].as_array().unwrap() {
+                let trace = entry["headers"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .find(|header| header[0] == "traceparent")
+                    .map(|header| header[1].as_str().unwrap()[3..35].trim_start_matches('0').to_owned())
+                    .unwrap_or_default();
+                let n = usize::from_str_radix(&trace, 16).unwrap_or(0);
+                eprintln!(
+                    "DUMP {} ms {}..{} {} {n} {:?} status {} effect {} conn {} {} -- {:?}",
+                    entry["seq"],
+                    entry["ms"],
+                    entry["end_ms"],
+                    entry["method"],
+                    updates.get(&n).map(|u| u.change),
+                    entry["status"],
+                    entry["effect"],
+                    entry["connection"],
+                    entry["body"],
+                    updates.get(&n).and_then(|u| u.reply.as_ref().map(|r| (r.outcome(), r.took)))
+                );
+            }
+        }
         let missing = members.difference(&stored).map(|member| format!("{member} is missing in {id}"));
         judged.lost.extend(missing);
         judged.wrong.extend(stored.difference(&members).map(|member| format!("{member} came back in {id}")));

@@ -34,8 +34,17 @@ async fn loaded(
     load.run(programs, async |programs| strike(&striking, programs).await).await;
     let took = begun.elapsed();
     let judged = load.judge().await;
-    eprintln!("XXX {took:?} {:?}: {} {} unheard {} stalled {:?} busy {} {:?}", begun.elapsed(), judged.contexts, judged.conditions, judged.unheard, judged.stalled, judged.busy_after.len(), judged.problems);
-    assert!(judged.wrong.is_empty(), "{:?}", judged.wrong);
+    eprintln!(
+        "XXX {took:?} {:?}: {} {} unheard {} stalled {:?} busy {} {:?}",
+        begun.elapsed(),
+        judged.contexts,
+        judged.conditions,
+        judged.unheard,
+        judged.stalled,
+        judged.busy_after.len(),
+        judged.problems
+    );
+    assert!(judged.wrong.is_empty(), "{:?} {:?}", judged.wrong, judged.lost);
     judged
 }
 
@@ -51,7 +60,7 @@ async fn merges_through_one_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_through_two_processes() {
     let redis = Redis::start(&[]);
-    let judged = loaded(2, Mix::Merges, updates(), shared(&redis), nothing).await;
+    let judged = loaded(2, Mix::Merges, updates(), shared(&redis, LEASE), nothing).await;
     record("merges lost, two processes", judged.lost.len(), judged.contexts);
     assert!(judged.lost.is_empty(), "{:?}", judged.lost);
 }
@@ -60,7 +69,7 @@ async fn merges_through_two_processes() {
 async fn conditional_updates() {
     let redis = Redis::start(&[]);
     let one = loaded(1, Mix::Conditions, updates(), "store = \"memory\"".into(), nothing).await;
-    let two = loaded(2, Mix::Conditions, updates(), shared(&redis), nothing).await;
+    let two = loaded(2, Mix::Conditions, updates(), shared(&redis, LEASE), nothing).await;
     let lost = one.lost.len() + two.lost.len();
     record("conditional updates lost", lost, one.conditions + two.conditions);
     assert!(lost == 0, "{:?} {:?}", one.lost, two.lost);
@@ -75,7 +84,7 @@ async fn due(load: &Load, strike: usize, strikes: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_while_replicas_are_killed() {
     let redis = Redis::start(&[]);
-    let judged = loaded(2, Mix::Merges, updates(), shared(&redis), async |load, programs| {
+    let judged = loaded(2, Mix::Merges, updates(), shared(&redis, LEASE), async |load, programs| {
         for kill in 0..strikes() {
             due(load, kill, strikes()).await;
             let victim = kill % 2;
@@ -95,7 +104,7 @@ async fn merges_while_replicas_are_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_while_replicas_stand_still() {
     let redis = Redis::start(&[]);
-    let judged = loaded(2, Mix::Merges, updates(), shared(&redis), async |load, programs| {
+    let judged = loaded(2, Mix::Merges, updates(), shared(&redis, LEASE), async |load, programs| {
         for stop in 0..strikes() {
             due(load, stop, strikes()).await;
             programs[stop % 2].freeze();

@@ -13,3 +13,4 @@ mod failures;
 mod load;
 mod lost;
 mod rig;
+mod windows;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::claim::{Lifetimes, StoreError};
 use super::link::StoreConnection;
-use super::running::Running;
+use super::running::{Running, Ticket};
 use crate::settings::OnStoreFailure;
 use crate::types::deadline::{Deadline, Expired};
 use lease::{Lease, Leases};
@@ -45,7 +45,8 @@ pub struct Turns {
 struct Shared {
     queues: Arc<Queues<Lease>>,
     counters: Arc<Counters>,
-    releases: Arc<Running>,
+    /// Turns at work, and releases under way.
+    busy: Arc<Running>,
 }
 
 /// Turn of one request. Dropping it hands the conversation to the next one.
@@ -56,6 +57,8 @@ pub struct Turn {
     lost: Option<Instant>,
     place: Place<Lease>,
     counters: Arc<Counters>,
+    /// Dropped last, so that the release has begun by then.
+    _ticket: Ticket,
 }
 
 /// Reason that a turn was not had, or is none any more.
@@ -131,7 +134,7 @@ impl Turns {
         lifetimes: Lifetimes,
         on_store_failure: OnStoreFailure,
     ) -> Self {
-        let releases = Arc::clone(&shared.releases);
+        let releases = Arc::clone(&shared.busy);
         let leases = connection.map(|connection| Arc::new(Leases { connection, lifetimes, releases }));
         Turns { shared, leases, on_store_failure }
     }
@@ -201,13 +204,14 @@ impl Turns {
         TurnStats { waited, busy, lost, waiting }
     }
 
-    /// Waits until no release is under way.
+    /// Waits until no turn is at work and no release under way. The update of a caller that hung up may be at work.
     pub(super) async fn idle(&self) {
-        self.shared.releases.none().await;
+        self.shared.busy.none().await;
     }
 
     fn turn(&self, place: Place<Lease>, lease: Option<Lease>) -> Turn {
-        Turn { lease, lost: None, place, counters: Arc::clone(&self.shared.counters) }
+        let ticket = Running::enter(&self.shared.busy);
+        Turn { lease, lost: None, place, counters: Arc::clone(&self.shared.counters), _ticket: ticket }
     }
 
     /// Waits in the queue of this process. Gives the lease that the holder before left.
