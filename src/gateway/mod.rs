@@ -14,7 +14,7 @@ pub mod routing;
 pub mod snapshot;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
@@ -23,7 +23,7 @@ use parlance_adapters::{DecodeContext, EncodeRequest, Encoded, Target, UpstreamC
 
 use self::routing::SelectedBy;
 use crate::idempotency::BeforeSend;
-use crate::idempotency::turns::{Turn, TurnKind, Turns};
+use crate::idempotency::turns::{Turn, TurnError, TurnKind, Turns};
 use crate::types::code::{AnsweredBy, Applied, Code};
 use crate::types::continued::Continued;
 use crate::types::deadline::Deadline;
@@ -192,6 +192,7 @@ impl Prepared {
         let address = target.address(upstream.settings.vendor.spec(), &upstream.settings.adapter);
         let mut noted = Ok(());
         let on_wait = async { noted = before_send.unmark().await };
+        let begun = Instant::now();
         let turn = turns.take_if_possible(&address, (kind, reads_first), &deadline, on_wait).await;
         let turn = match turn.map_err(|error| failures::no_turn(&upstream, &error)) {
             Ok(turn) => turn,
@@ -205,7 +206,9 @@ impl Prepared {
             Some(latest) => deadline.no_later_than(latest),
             None => deadline,
         };
-        let exchange = Exchange::new(&upstream, &target, slot, traceparent, deadline);
+        let left = deadline.at().saturating_duration_since(Instant::now());
+        let mut exchange = Exchange::new(&upstream, &target, slot, traceparent, deadline);
+        exchange.came_late = left < begun.elapsed();
         exchange.update(encoded, if_match.as_ref(), turn, before_send).await
     }
 }
@@ -252,6 +255,8 @@ struct Exchange<'a> {
     traceparent: Option<HeaderValue>,
     deadline: Deadline,
     waited: Duration,
+    /// Its turn came after the larger part of its time.
+    came_late: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -262,7 +267,7 @@ impl<'a> Exchange<'a> {
         traceparent: Option<HeaderValue>,
         deadline: Deadline,
     ) -> Self {
-        Exchange { upstream, target, slot, traceparent, deadline, waited: Duration::ZERO }
+        Exchange { upstream, target, slot, traceparent, deadline, waited: Duration::ZERO, came_late: false }
     }
 
     async fn update(
@@ -274,6 +279,10 @@ impl<'a> Exchange<'a> {
     ) -> Outcome {
         let call = match self.complete(encoded, if_match).await {
             Ok(call) => self.clear(&mut turn, before_send).await.map(|()| call),
+            // The turn came too late to read, for which the vendor is not to blame.
+            Err(problem) if self.came_late && problem.code == Code::VendorTimeout => {
+                Err(failures::no_turn(self.upstream, &TurnError::Busy))
+            }
             Err(problem) => Err(problem),
         };
         let mut call = match call {

@@ -158,6 +158,14 @@ impl Mix {
         }
     }
 
+    /// True for the changes that the load is about.
+    fn counts(self, change: Change) -> bool {
+        match self {
+            Mix::Merges => matches!(change, Change::Merge | Change::Replace),
+            Mix::Conditions => change == Change::Count,
+        }
+    }
+
     fn any(self, vendor: usize) -> Change {
         let has_title = VENDORS[vendor].1 != "sigmamind";
         match (self, fastrand::u8(0..40)) {
@@ -182,7 +190,7 @@ pub(crate) struct Load {
     pub(crate) world: World,
     mix: Mix,
     lanes: Vec<Lane>,
-    /// Updates that must be answered with success.
+    /// Updates of the kind that is counted that must be answered with success.
     goal: usize,
     done: AtomicUsize,
     next: AtomicUsize,
@@ -201,20 +209,16 @@ struct Lane {
 /// Result of a load.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
-    /// Updates of a context that were answered with success.
-    pub(crate) contexts: usize,
-    /// Conditional updates that were answered with success.
-    pub(crate) conditions: usize,
+    /// Updates that the load is about and that were answered with success.
+    pub(crate) done: usize,
+    /// Updates that were lost, or made others lose theirs.
     pub(crate) lost: BTreeSet<String>,
+    /// What else is not as it should be.
     pub(crate) wrong: Vec<String>,
-    /// How often each problem was answered.
-    pub(crate) problems: BTreeMap<(String, String), usize>,
-    /// Updates that were done although their callers got no answer, or one that did not say so.
-    pub(crate) unheard: usize,
     /// The longest time in which a lane had no success.
     pub(crate) stalled: Duration,
-    /// The times that requests took that were told that the conversation is busy.
-    pub(crate) busy_after: Vec<Duration>,
+    /// The shortest time after which a caller was told that the conversation is busy.
+    pub(crate) busy_after: Option<Duration>,
 }
 
 impl Load {
@@ -253,10 +257,11 @@ impl Load {
         *self.replicas.lock().unwrap() = programs.iter().map(|program| Some(program.api)).collect();
         let mut conversations = JoinSet::new();
         for lane in 0..self.lanes.len() {
-            for round in 0..2 + 2 * self.goal / self.lanes.len() / UPDATES_EACH {
+            for round in 0..2 + 4 * self.goal / self.lanes.len() / UPDATES_EACH {
                 let load = Arc::clone(self);
+                let vendor = VENDORS[self.lanes[lane].vendor].1;
                 conversations.spawn(async move {
-                    load.world.put(VENDORS[load.lanes[lane].vendor].1, &name(lane, round)).await
+                    load.world.put(vendor, &name(lane, round)).await;
                 });
             }
         }
@@ -307,12 +312,12 @@ impl Load {
                 }
             };
             if let Some(reply) = &reply {
-                if reply.status != 200 || number % 64 == 0 {
+                if reply.status != 200 || number.is_multiple_of(64) {
                     contract::judge(&request, reply);
                 }
                 if reply.status == 200 {
                     self.lanes[lane].done.fetch_add(1, Relaxed);
-                    self.done.fetch_add(1, Relaxed);
+                    self.done.fetch_add(usize::from(self.mix.counts(change)), Relaxed);
                     let mut progress = self.lanes[lane].progress.lock().unwrap();
                     *progress = (Instant::now(), progress.1.max(progress.0.elapsed()));
                 }
@@ -370,36 +375,30 @@ impl Load {
                 self.replay(at.vendor, &name(lane, round), &updates, &mut effects, &mut judged).await;
             }
         }
-        for (number, update) in &updates {
-            let is_done = effects.contains(number);
-            let what = || format!("{number}: {update:?}");
-            let Some(reply) = &update.reply else {
-                judged.unheard += usize::from(is_done);
+        for (number, Update { change, reply }) in &updates {
+            // Whoever has no answer knows nothing.
+            let Some(reply) = reply else { continue };
+            let (is_done, (status, code, applied)) = (effects.contains(number), reply.outcome());
+            let told = || format!("{number}, {change:?}: {reply:?}");
+            if status == 200 {
+                judged.done += usize::from(self.mix.counts(*change));
+                if !is_done {
+                    judged.lost.insert(told());
+                }
                 continue;
+            }
+            let (expected, retryable) = match code.as_str() {
+                "precondition-failed" => (*change == Change::Count, false),
+                "conversation-busy" | "idempotency-store-unavailable" => (applied == "no", true),
+                "vendor-timeout" => (applied != "yes", true),
+                _ => (false, false),
             };
-            match (reply.status, reply.outcome()) {
-                (200, _) => {
-                    judged.contexts += usize::from(update.change != Change::Title);
-                    judged.conditions += usize::from(update.change == Change::Count);
-                    if !is_done {
-                        judged.lost.insert(what());
-                    }
-                }
-                (_, (_, code, applied)) => {
-                    match applied.as_str() {
-                        "no" if is_done => judged.wrong.push(what()),
-                        "unknown" => judged.unheard += usize::from(is_done),
-                        _ => {}
-                    }
-                    if code == "conversation-busy" {
-                        judged.busy_after.push(reply.took);
-                    }
-                    let retryable = code != "precondition-failed";
-                    if reply.json()["retryable"] != retryable {
-                        judged.wrong.push(what());
-                    }
-                    *judged.problems.entry((code, applied)).or_default() += 1;
-                }
+            let is_true = !(is_done && applied == "no") && reply.json()["retryable"] == retryable;
+            if !expected || !is_true {
+                judged.wrong.push(told());
+            }
+            if code == "conversation-busy" {
+                judged.busy_after = Some(judged.busy_after.map_or(reply.took, |least| least.min(reply.took)));
             }
         }
         judged
@@ -469,31 +468,6 @@ impl Load {
             judged.lost.insert(format!("the counter of {id} is {counted}, not {count}"));
         }
         let stored: BTreeSet<String> = stored.into_keys().collect();
-        if stored != members || std::env::var_os("DUMP").is_some() {
-            for entry in ledger["entries"].as_array().unwrap() {
-                let trace = entry["headers"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .find(|header| header[0] == "traceparent")
-                    .map(|header| header[1].as_str().unwrap()[3..35].trim_start_matches('0').to_owned())
-                    .unwrap_or_default();
-                let n = usize::from_str_radix(&trace, 16).unwrap_or(0);
-                eprintln!(
-                    "DUMP {} ms {}..{} {} {n} {:?} status {} effect {} conn {} {} -- {:?}",
-                    entry["seq"],
-                    entry["ms"],
-                    entry["end_ms"],
-                    entry["method"],
-                    updates.get(&n).map(|u| u.change),
-                    entry["status"],
-                    entry["effect"],
-                    entry["connection"],
-                    entry["body"],
-                    updates.get(&n).and_then(|u| u.reply.as_ref().map(|r| (r.outcome(), r.took)))
-                );
-            }
-        }
         let missing = members.difference(&stored).map(|member| format!("{member} is missing in {id}"));
         judged.lost.extend(missing);
         judged.wrong.extend(stored.difference(&members).map(|member| format!("{member} came back in {id}")));

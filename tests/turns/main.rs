@@ -12,5 +12,6 @@ mod exclusion;
 mod failures;
 mod load;
 mod lost;
+mod refusals;
 mod rig;
 mod windows;
