@@ -14,7 +14,7 @@ pub mod routing;
 pub mod snapshot;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
@@ -23,7 +23,7 @@ use parlance_adapters::{DecodeContext, EncodeRequest, Encoded, Target, UpstreamC
 
 use self::routing::SelectedBy;
 use crate::idempotency::BeforeSend;
-use crate::idempotency::turns::{Turn, TurnKind, Turns};
+use crate::idempotency::turns::{Turn, TurnError, TurnKind, Turns};
 use crate::types::code::{AnsweredBy, Applied, Code};
 use crate::types::continued::Continued;
 use crate::types::deadline::Deadline;
@@ -193,10 +193,10 @@ impl Prepared {
         let address = self.target.address(upstream.settings.vendor.spec(), &upstream.settings.adapter);
         let kind = (self.kind, !self.is_sent_at_once());
         let turn = match turns.take_at_once(&address, self.kind) {
-            Some(turn) => Ok(turn),
+            Some(turn) => Ok((turn, false)),
             None => Box::pin(wait(turns, &address, kind, &deadline, &mut before_send)).await,
         };
-        let mut turn = match turn {
+        let (mut turn, came_late) = match turn {
             Ok(turn) => turn,
             Err(problem) => return Outcome::unsent(failures::about(upstream, problem)),
         };
@@ -208,7 +208,13 @@ impl Prepared {
         let mut exchange = Exchange::new(upstream, &self.target, slot, self.traceparent, deadline);
         let call = match (self.encoded, &self.if_match) {
             (Encoded::Ready(call), None) => Ok(call),
-            (encoded, if_match) => Box::pin(exchange.complete(encoded, if_match.as_ref())).await,
+            (encoded, if_match) => match Box::pin(exchange.complete(encoded, if_match.as_ref())).await {
+                // The turn came too late to read, for which the vendor is not to blame.
+                Err(problem) if came_late && problem.code == Code::VendorTimeout => {
+                    Err(failures::about(upstream, failures::no_turn(&TurnError::Busy)))
+                }
+                completed => completed,
+            },
         };
         let call = match call {
             Ok(call) if exchange.waited > CONFIRM_AFTER || before_send.is_pending() => {
@@ -233,19 +239,22 @@ impl Prepared {
     }
 }
 
-/// Waits for the turn of a conversation. A key's note that the update is sent is taken back meanwhile.
+/// Waits for the turn of a conversation. A key's note that the update is sent is taken back meanwhile. Says as well if the
+/// turn came after the larger part of the time.
 async fn wait(
     turns: &Turns,
     address: &str,
     kind: (TurnKind, bool),
     deadline: &Deadline,
     before_send: &mut BeforeSend,
-) -> Result<Turn, Problem> {
+) -> Result<(Turn, bool), Problem> {
+    let begun = Instant::now();
     let mut noted = Ok(());
     let on_wait = async { noted = before_send.unmark().await };
     let turn = turns.take_if_possible(address, kind, deadline, on_wait).await;
     let turn = turn.map_err(|error| failures::no_turn(&error))?;
-    noted.map(|()| turn)
+    let left = deadline.at().saturating_duration_since(Instant::now());
+    noted.map(|()| (turn, left < begun.elapsed()))
 }
 
 /// Reads a conversation before `deadline`.

@@ -97,8 +97,8 @@ impl Idempotency {
         self.counters.read(&self.store, self.running.count())
     }
 
-    /// Waits until no keyed update runs and no response waits to be stored. Their callers may have hung up, so that
-    /// nothing else waits for them.
+    /// Waits until no keyed update runs, no turn is at work and no response waits to be stored. Their callers may have hung
+    /// up, so that nothing else waits for them.
     pub async fn idle(&self) {
         self.running.none().await;
         self.turns.idle().await;

@@ -1,37 +1,44 @@
-//! Count of keyed updates that run. An update outlives a caller that hangs up, and shutdown waits for it.
+//! Count of work that runs. It outlives a caller that hangs up, and shutdown waits for it.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
-/// Number of keyed updates that run.
-#[derive(Debug)]
-pub(super) struct Running(watch::Sender<usize>);
-
-impl Default for Running {
-    fn default() -> Self {
-        Running(watch::Sender::new(0))
-    }
+/// Number of keyed updates, or of turns, that run.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    count: AtomicUsize,
+    /// Notified when none runs any more.
+    none: Notify,
 }
 
-/// One running update, counted until dropped.
+/// One of them, counted until dropped.
 #[derive(Debug)]
 pub(super) struct Ticket(Arc<Running>);
 
 impl Running {
     pub(super) fn enter(running: &Arc<Self>) -> Ticket {
-        running.0.send_modify(|count| *count += 1);
+        running.count.fetch_add(1, Relaxed);
         Ticket(Arc::clone(running))
     }
 
     pub(super) fn count(&self) -> usize {
-        *self.0.borrow()
+        self.count.load(Acquire)
     }
 
     /// Waits until none runs.
     pub(super) async fn none(&self) {
-        // The channel stays open, because `self` holds its sender.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        loop {
+            let mut none = pin!(self.none.notified());
+            // From here on no notification is missed.
+            none.as_mut().enable();
+            if self.count() == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 
@@ -43,6 +50,8 @@ impl Clone for Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count = count.saturating_sub(1));
+        if self.0.count.fetch_sub(1, AcqRel) == 1 {
+            self.0.none.notify_waiters();
+        }
     }
 }

@@ -164,7 +164,7 @@ impl Gateway {
         let serving = self.serving;
         let mut finish = pin!(async {
             let answered = serving.await.unwrap_or(false);
-            // Updates with an idempotency key continue after their callers hang up.
+            // Updates that have a key, or were sent, continue after their callers hang up.
             answered & timeout_at(limit + FLUSH_GRACE, snapshot.idempotency.idle()).await.is_ok()
         });
         let in_time = timeout_at(limit, finish.as_mut()).await;

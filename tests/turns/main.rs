@@ -10,4 +10,8 @@
 
 mod exclusion;
 mod failures;
+mod load;
+mod lost;
+mod refusals;
 mod rig;
+mod windows;

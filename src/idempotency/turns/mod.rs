@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::claim::{Lifetimes, StoreError};
 use super::link::StoreConnection;
-use super::running::Running;
+use super::running::{Running, Ticket};
 use crate::settings::OnStoreFailure;
 use crate::types::deadline::{Deadline, Expired};
 use lease::{Lease, Leases};
@@ -30,6 +30,8 @@ use local::{Entered, Place, Queues};
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// Longest pause while many requests of this process ask; shorter than a waiter's lifetime in the store.
 const CROWDED_PAUSE: Duration = Duration::from_millis(400);
+/// Pauses before a store that failed is asked again.
+const STORE_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
 /// Requests asking at the same time that lengthen the longest pause by its own length.
 const CROWD: u32 = 16;
 
@@ -45,7 +47,8 @@ pub struct Turns {
 struct Shared {
     queues: Arc<Queues<Lease>>,
     counters: Arc<Counters>,
-    releases: Arc<Running>,
+    /// Turns at work, and releases under way.
+    busy: Arc<Running>,
 }
 
 /// Turn of one request. Dropping it hands the conversation to the next one.
@@ -54,8 +57,11 @@ pub struct Turn {
     lease: Option<Lease>,
     /// Time at which the lease was found lost.
     lost: Option<Instant>,
+    on_store_failure: OnStoreFailure,
     place: Place<Lease>,
     counters: Arc<Counters>,
+    /// Dropped last, so that the release has begun by then.
+    _ticket: Ticket,
 }
 
 /// Reason that a turn was not had, or is none any more.
@@ -131,7 +137,7 @@ impl Turns {
         lifetimes: Lifetimes,
         on_store_failure: OnStoreFailure,
     ) -> Self {
-        let releases = Arc::clone(&shared.releases);
+        let releases = Arc::clone(&shared.busy);
         let leases = connection.map(|connection| Arc::new(Leases { connection, lifetimes, releases }));
         Turns { shared, leases, on_store_failure }
     }
@@ -162,9 +168,10 @@ impl Turns {
         self.take_telling(conversation, kind, deadline, &mut wait).await
     }
 
-    /// Waits like [`take`](Turns::take). Awaits `on_wait` first if the turn does not come at once. While the store fails,
-    /// waits only in this process where that is allowed: for an update that does not read first, and with
-    /// `on_store_failure = "proceed"` for every one; other replicas are then not kept out.
+    /// Waits like [`take`](Turns::take). Awaits `on_wait` first if the turn does not come at once. If the store fails, asks
+    /// it twice more: to a process that stood still, every answer seems late. While the store fails, waits only in this
+    /// process where that is allowed: for an update that does not read first, and with `on_store_failure = "proceed"` for
+    /// every one; other replicas are then not kept out.
     ///
     /// # Errors
     ///
@@ -178,6 +185,12 @@ impl Turns {
     ) -> Result<Turn, TurnError> {
         let mut wait = Wait::new(&self.shared.counters, on_wait);
         let may_proceed = !reads_first || self.on_store_failure == OnStoreFailure::Proceed;
+        for pause in STORE_PAUSES {
+            match self.take_telling(conversation, kind, deadline, &mut wait).await {
+                Err(TurnError::Store(_)) => self.within(deadline, tokio::time::sleep(pause)).await?,
+                taken => return taken,
+            }
+        }
         match self.take_telling(conversation, kind, deadline, &mut wait).await {
             Err(TurnError::Store(_)) if may_proceed => {
                 let (place, _) = self.enter(conversation, kind, deadline, &mut wait).await?;
@@ -212,13 +225,15 @@ impl Turns {
         TurnStats { waited, busy, lost, waiting }
     }
 
-    /// Waits until no release is under way.
+    /// Waits until no turn is at work and no release under way. The update of a caller that hung up may be at work.
     pub(super) async fn idle(&self) {
-        self.shared.releases.none().await;
+        self.shared.busy.none().await;
     }
 
     fn turn(&self, place: Place<Lease>, lease: Option<Lease>) -> Turn {
-        Turn { lease, lost: None, place, counters: Arc::clone(&self.shared.counters) }
+        let ticket = Running::enter(&self.shared.busy);
+        let (on_store_failure, counters) = (self.on_store_failure, Arc::clone(&self.shared.counters));
+        Turn { lease, lost: None, on_store_failure, place, counters, _ticket: ticket }
     }
 
     /// Waits in the queue of this process. Gives the lease that the holder before left.
@@ -284,7 +299,7 @@ impl Turn {
     }
 
     /// Asks the store whether the lease is still this holder's, and extends it. One round trip; in memory nothing is
-    /// asked.
+    /// asked. Where an update may proceed while the store fails, the lease then counts until its end, not extended.
     ///
     /// # Errors
     ///
@@ -292,8 +307,11 @@ impl Turn {
     pub async fn confirm(&mut self) -> Result<(), TurnError> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         if self.lost.is_none() {
-            if lease.confirm().await.map_err(TurnError::Store)? {
-                return Ok(());
+            match lease.confirm().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(_) if self.on_store_failure == OnStoreFailure::Proceed => return Ok(()),
+                Err(error) => return Err(TurnError::Store(error)),
             }
             self.counters.lost.fetch_add(1, Relaxed);
             self.lost = Some(Instant::now());
