@@ -10,12 +10,14 @@ use super::load::{World, merge, shared};
 
 const TIMEOUT: Duration = Duration::from_millis(1_500);
 const LEASE: Duration = Duration::from_secs(3);
+/// The longest time for an update with that lease.
+const LONG: Duration = Duration::from_millis(2_800);
 
 const BODY: &str = r#"{"context":{"a":1}}"#;
 
 /// Two programs over a store, with a conversation.
-async fn two(redis: &Redis, timeout: Duration, more: &str) -> (World, [Program; 2]) {
-    let world = World::new(timeout, &format!("{}\n{more}", shared(redis, LEASE)), "").await;
+async fn two(timeout: Duration, idempotency: &str) -> (World, [Program; 2]) {
+    let world = World::new(timeout, idempotency, "").await;
     world.put("agentphone", "conv_1").await;
     let programs = [world.start(), world.start()];
     // Both are connected to their store.
@@ -52,7 +54,7 @@ async fn who_waits_in_vain_is_told_at_the_deadline() {
     let memory = World::new(TIMEOUT, "", "").await;
     memory.put("agentphone", "conv_1").await;
     let alone = vec![memory.start()];
-    let (store, programs) = two(&redis, TIMEOUT, "").await;
+    let (store, programs) = two(TIMEOUT, &shared(&redis, LEASE)).await;
     for (world, programs) in [(memory, alone), (store, Vec::from(programs))] {
         let slow = json!({ "vendor": "agentphone", "mode": "delay", "delay_ms": 90, "count": 1_000_000 });
         world.sandbox.fault(slow).await;
@@ -102,7 +104,7 @@ async fn who_waits_in_vain_is_told_at_the_deadline() {
 async fn a_key_whose_holder_died_runs_again_only_if_nothing_was_sent() {
     let redis = Redis::start(&[]);
     for (method, reached) in [("GET", 1), ("PATCH", 2)] {
-        let (world, [mut dying, living]) = two(&redis, TIMEOUT, "").await;
+        let (world, [mut dying, living]) = two(TIMEOUT, &shared(&redis, LEASE)).await;
         world.hold(method, "conv_1", TIMEOUT / 2).await;
         let request = merge("sms:conv_1", BODY).header("Idempotency-Key", method);
         let client = Client::default();
@@ -164,8 +166,8 @@ async fn a_key_whose_holder_died_runs_again_only_if_nothing_was_sent() {
 async fn a_holder_that_stood_still_says_that_nothing_was_sent() {
     let redis = Redis::start(&[]);
     // Its time is over too, or only its lease.
-    for timeout in [TIMEOUT, LEASE - Duration::from_millis(100)] {
-        let (world, [holder, other]) = two(&redis, timeout, "").await;
+    for timeout in [TIMEOUT, LONG] {
+        let (world, [holder, other]) = two(timeout, &shared(&redis, LEASE)).await;
         world.hold("GET", "conv_1", TIMEOUT / 3).await;
         let (late, next) = (merge("sms:conv_1", BODY), merge("sms:conv_1", r#"{"context":{"b":1}}"#));
         let client = Client::default();
@@ -197,8 +199,7 @@ async fn without_the_store_it_does_as_it_is_told() {
     for policy in ["refuse", "proceed"] {
         let mut redis = Redis::start(&[]);
         let (world, [program, _other]) =
-            two(&redis, LEASE - Duration::from_millis(200), &format!("on_store_failure = \"{policy}\""))
-                .await;
+            two(LONG, &format!("{}\non_store_failure = \"{policy}\"", shared(&redis, LEASE))).await;
         redis.kill();
         let slow = json!({ "vendor": "agentphone", "mode": "delay", "delay_ms": 10, "count": 1_000_000 });
         world.sandbox.fault(slow).await;
@@ -242,8 +243,7 @@ async fn a_store_that_fails_during_a_read_is_no_reason_to_send_or_to_refuse_agai
     for policy in ["refuse", "proceed"] {
         let mut redis = Redis::start(&[]);
         let (world, [program, _other]) =
-            two(&redis, LEASE - Duration::from_millis(200), &format!("on_store_failure = \"{policy}\""))
-                .await;
+            two(LONG, &format!("{}\non_store_failure = \"{policy}\"", shared(&redis, LEASE))).await;
         world.hold("GET", "conv_1", Duration::from_millis(1_300)).await;
         let request = merge("sms:conv_1", BODY);
         let client = Client::default();
@@ -258,4 +258,35 @@ async fn a_store_that_fails_during_a_read_is_no_reason_to_send_or_to_refuse_agai
         let sent = world.sandbox.sent("agentphone").await;
         assert_eq!(sent.iter().any(|sent| sent.method == "PATCH"), policy == "proceed", "{sent:?}");
     }
+}
+
+/// A store that is late once, while a merge is at work elsewhere: what replaces the context waits for it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_late_once_is_no_reason_to_go_out_of_turn() {
+    let redis = Redis::start(&[]);
+    let hasty = shared(&redis, LEASE).replace("store_timeout = \"1500ms\"", "store_timeout = \"200ms\"");
+    let (world, [holder, other]) = two(LONG, &hasty).await;
+    world.hold("GET", "conv_1", Duration::from_millis(1_300)).await;
+    let (merged, replaced) =
+        (merge("sms:conv_1", BODY), Request::patch("sms:conv_1", r#"{"context":{"r":1}}"#));
+    let clients = [Client::default(), Client::default()];
+    let (first, second, ()) = tokio::join!(
+        clients[0].send(holder.api, &merged),
+        async {
+            world.sandbox.reached("agentphone", 1).await;
+            redis.freeze();
+            clients[1].send(other.api, &replaced).await
+        },
+        async {
+            eventually("the store is asked", async || redis.has_unread()).await;
+            tokio::time::sleep(Duration::from_millis(210)).await;
+            redis.thaw();
+        }
+    );
+    assert_eq!((first.status, second.status), (200, 200), "{first:?} {second:?}");
+    assert_eq!(
+        world.context("agentphone", "conv_1").await,
+        json!({ "r": 1 }),
+        "the merge did not know of it"
+    );
 }
