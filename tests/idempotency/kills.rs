@@ -11,7 +11,7 @@ use testkit::{Client, PATIENCE, Redis, Reply, is_long, record};
 use tokio::task::JoinSet;
 
 use super::processes::Replica;
-use super::rig::{PATH, Rig, config_within, request, until};
+use super::rig::{Rig, config_within, request, until};
 
 const WORKERS: usize = 24;
 const LEASE: Duration = Duration::from_secs(3);
@@ -27,9 +27,13 @@ struct Load {
     first: Mutex<BTreeMap<usize, Option<Reply>>>,
 }
 
-async fn ask(client: &Client, address: SocketAddr, path: &str, key: usize) -> Option<Reply> {
+/// Conversations that are updated in turn, so that few updates wait for another one.
+const CONVERSATIONS: usize = 256;
+
+async fn ask(client: &Client, address: SocketAddr, key: usize) -> Option<Reply> {
+    let path = format!("/conversations/sms:conv_{}", key % CONVERSATIONS);
     let (name, body) = (format!("k{key}"), format!(r#"{{"context":{{"key":"{key}"}}}}"#));
-    client.try_send(address, &request(path, &[("idempotency-key", &name)], &body)).await.ok()
+    client.try_send(address, &request(&path, &[("idempotency-key", &name)], &body)).await.ok()
 }
 
 /// Uses every key once, at the replicas in turn.
@@ -41,7 +45,7 @@ async fn work(load: Arc<Load>) {
             return;
         }
         let address = load.addresses.lock().unwrap()[key % 2];
-        let asked = tokio::time::timeout(PATIENCE, ask(&client, address, PATH, key)).await;
+        let asked = tokio::time::timeout(PATIENCE, ask(&client, address, key)).await;
         load.first.lock().unwrap().insert(key, asked.ok().flatten());
     }
 }
@@ -55,7 +59,7 @@ async fn repeat(load: &Arc<Load>) -> BTreeMap<usize, Reply> {
             let (client, mut answers) = (Client::default(), Vec::new());
             for key in (worker..keys()).step_by(WORKERS) {
                 let address = load.addresses.lock().unwrap()[(key + 1) % 2];
-                let again = || async { ask(&client, address, PATH, key).await.expect("the replica answers") };
+                let again = || async { ask(&client, address, key).await.expect("the replica answers") };
                 let is_final = |reply: &Reply| reply.status == 200 || reply.json()["retryable"] == false;
                 answers.push((key, until(again, is_final).await));
             }
@@ -69,6 +73,10 @@ async fn repeat(load: &Arc<Load>) -> BTreeMap<usize, Reply> {
 async fn loaded(row: &str, strike: impl AsyncFn(&mut Replica, &str)) -> usize {
     let redis = Redis::start(&[]);
     let rig = Rig::start(0, "", "").await;
+    let sample = rig.sandbox.control("GET", "/conversations/agentphone/conv_def456", "").await;
+    for number in 0..CONVERSATIONS {
+        rig.sandbox.control("PUT", &format!("/conversations/agentphone/conv_{number}"), &sample).await;
+    }
     rig.fault(r#"{"mode":"delay","delay_ms":30,"count":1000000}"#).await;
     let settings = format!("{}\nlease = \"{}s\"\nstore_timeout = \"1s\"", redis.setting(), LEASE.as_secs());
     let config = config_within(&rig.sandbox, "1s", &settings, "[log]\naccess = false\n");
